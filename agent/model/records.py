@@ -9,6 +9,10 @@ from types import MappingProxyType
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, str]:
+    return _NOTHING
+
+
 class SourceState(StrEnum):
     """How far a watched source can be believed (contract §3)."""
 
@@ -52,9 +56,9 @@ class PodRecord:
     pod_ips: tuple[str, ...] = ()
     host_ip: str | None = None
     host_network: bool = False
-    labels: Mapping[str, str] = field(default=_NOTHING)
+    labels: Mapping[str, str] = field(default_factory=_nothing)
     """Only those that begin with `longhorn.io/` or `app`."""
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    annotations: Mapping[str, str] = field(default_factory=_nothing)
     """Only k8s.v1.cni.cncf.io/networks, …/network-status, …/networks-status."""
     ports: Mapping[str, int] = field(default_factory=dict)
     """Named container ports."""
@@ -85,7 +89,7 @@ class SettingRecord:
 
     name: str
     value: str | None = None
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    annotations: Mapping[str, str] = field(default_factory=_nothing)
     conditions: tuple[ConditionRecord, ...] = ()
 
 
@@ -104,8 +108,8 @@ class NadRecord:
     name: str
     config: str | None = None
     """`spec.config`: JSON text."""
-    labels: Mapping[str, str] = field(default=_NOTHING)
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    labels: Mapping[str, str] = field(default_factory=_nothing)
+    annotations: Mapping[str, str] = field(default_factory=_nothing)
 
     @property
     def key(self) -> str:
@@ -119,7 +123,7 @@ class NodeRecord:
     ready: bool | None = None
     """Condition Ready: True, False, or None for Unknown and for a missing condition."""
     unschedulable: bool = False
-    labels: Mapping[str, str] = field(default=_NOTHING)
+    labels: Mapping[str, str] = field(default_factory=_nothing)
     internal_ips: tuple[str, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
 
@@ -127,7 +131,7 @@ class NodeRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterNetworkRecord:
     name: str
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    annotations: Mapping[str, str] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
