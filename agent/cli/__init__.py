@@ -1,0 +1,46 @@
+"""The command line: parses words, starts things, prints. Judges nothing.
+
+Each command lives in a module of its own with `register(commands)`; heavy imports stand inside the functions, so that `--help` is quick
+and a machine without Linux namespaces can still explain an event.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from agent import __version__
+from agent.cli.parser import EXIT_USAGE, Parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `lhnet-agent` and `kubectl-lhnet`. Returns the exit status; usage errors end with 64 and one line on stderr."""
+    parser = Parser(prog="lhnet-agent", description="Diagnoses the Longhorn storage network, node by node.")
+    parser.add_argument("--version", action="version", version=f"lhnet-agent {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for module in _modules():
+        module.register(commands)
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_usage(sys.stderr)
+        return EXIT_USAGE
+    try:
+        status: int = args.run(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    return status
+
+
+def _modules() -> list[object]:
+    import importlib  # noqa: PLC0415  # only here: the list below is the one place that knows the commands
+
+    names = ("run", "settings", "offline", "lab")
+    modules = []
+    for name in names:
+        try:
+            modules.append(importlib.import_module(f"agent.cli.{name}"))
+        except ModuleNotFoundError as error:
+            if error.name != f"agent.cli.{name}":
+                raise
+    return modules
