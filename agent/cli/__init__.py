@@ -6,6 +6,7 @@ and a machine without Linux namespaces can still explain an event.
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from agent import __version__
 from agent.cli.parser import EXIT_USAGE, Parser
@@ -32,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _modules() -> list[object]:
+def _modules() -> list[Any]:
     import importlib  # noqa: PLC0415  # only here: the list below is the one place that knows the commands
 
-    names = ("run", "settings", "offline", "lab")
-    modules = []
+    names = ("run", "settings", "plan_range", "offline", "explain_event", "lab")
+    modules: list[Any] = []
     for name in names:
         try:
             modules.append(importlib.import_module(f"agent.cli.{name}"))

@@ -27,6 +27,9 @@ class Known(Generic[T]):
     """Grows by one at each change and each completed list of this source: two equal revisions are the same set."""
     confirmed_monotonic_seconds: float | None = None
     """When the server last confirmed the set (a completed list, a watch event or bookmark, or simply a live connection now)."""
+    skipped: tuple[str, ...] = ()
+    """Objects that exist but could not be read, as "key: reason" (the first few). What was known of them before stays in `items`;
+    of one that was never read, nothing is known, and it must not be taken for missing."""
 
 
 def _never(name: str) -> Known[T]:

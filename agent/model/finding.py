@@ -106,3 +106,9 @@ class ActiveFinding:
     last_seen_monotonic_seconds: float
     since_wall_seconds: float
     last_seen_wall_seconds: float
+
+
+def short(key: str) -> str:
+    """A pod's name short enough for a sentence: namespace dropped, long hash names cut."""
+    name = key.rpartition("/")[2]
+    return name if len(name) <= 30 else f"{name[:27]}…"

@@ -76,6 +76,31 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One policy rule (`ip rule`): which table is asked, for which packets. Lower priorities are asked first."""
+
+    family: int
+    """4 or 6."""
+    priority: int = 0
+    action: str = "to_table"
+    """`to_table`, `goto`, `nop`, `blackhole`, `unreachable`, `prohibit` or the number as text."""
+    table: int | None = None
+    """Of `to_table` only. 255 is `local`, 254 `main`, 253 `default`."""
+    source: IPNetwork | None = None
+    """None: from anywhere."""
+    to: IPNetwork | None = None
+    """None: to anywhere."""
+    input_link: str | None = None
+    output_link: str | None = None
+    mark: int | None = None
+    mark_mask: int | None = None
+    inverted: bool = False
+    """The rule is for the packets that do *not* match (`not` in iproute2)."""
+    more: bool = False
+    """There are further conditions (ports, user ids, protocol, suppressed prefixes, …) that are not told here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
     link_index: int
     address: IPAddress
@@ -111,6 +136,7 @@ class NamespaceFacts:
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def link(self, name: str) -> Link | None:
         return next((link for link in self.links if link.name == name), None)

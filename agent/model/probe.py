@@ -65,6 +65,8 @@ class ProbeResult:
     """errno name, HTTP status line, … for people."""
     neighbour_mac: str | None = None
     """Who answered the ARP or ND question, if one was asked and answered."""
+    body: bytes | None = None
+    """Of an HTTP answer, at most 1 kB; None where there was none, where it was longer, or where it did not come whole."""
     finished_monotonic_seconds: float = 0.0
 
     def __post_init__(self) -> None:

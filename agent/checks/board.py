@@ -1,0 +1,174 @@
+"""Holds the one NodeView and the ledger behind it: takes the checks' outcomes, and replaces the view whole.
+
+Single-threaded, like the event loop that owns it; reads clocks only through what it is given.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.checks.base import Context, Outcome
+from agent.clock import Clock
+from agent.config import Settings
+from agent.model.cluster import ClusterFacts
+from agent.model.finding import ActiveFinding, Finding
+from agent.model.peers import Mode, StoragePod
+from agent.model.pool import NadConfig
+from agent.model.records import SourceState
+from agent.model.view import CheckRun, HistoryEntry, NodeView
+from agent.rules import ledger, verdict
+from agent.rules.explain import explain
+from agent.rules.itself import check_failed
+from agent.rules.mode import Reading, read_mode
+from agent.rules.nad import parse_nad
+from agent.rules.netstatus import storage_pods
+
+OnChange = Callable[[str, Finding], None]
+"""Called with `raised`, `cleared` or `reason`, and the finding."""
+
+
+class Board:
+    """What is known and what is concluded, at this moment."""
+
+    def __init__(
+        self, *, settings: Settings, version: str, clock: Clock, get_facts: Callable[[], ClusterFacts], on_change: OnChange
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._get_facts = get_facts
+        self._on_change = on_change
+        self._ledger: dict[ledger.Key, ledger.Entry] = {}
+        self._view = NodeView(node=settings.node_name, version=version, started_monotonic_seconds=clock.monotonic())
+        self._reading = Reading()
+        self._pods: tuple[StoragePod, ...] = ()
+        self._nads: dict[str, NadConfig] = {}
+        self._revisions: tuple[int, ...] = ()
+        self._applying_since: float | None = None
+
+    def context(self) -> Context:
+        """Everything known now; the storage pods are the same tuple for as long as nothing about them changed."""
+        facts = self._get_facts()
+        self._interpret(facts)
+        return Context(
+            settings=self._settings,
+            facts=facts,
+            reading=self._reading,
+            pods=self._pods,
+            nads=self._nads,
+            view=self._view,
+            now=self._clock.monotonic(),
+            wall=self._clock.wall(),
+        )
+
+    def view(self) -> NodeView:
+        """The view with the ages of its sources as they are now."""
+        return replace(self._view, sources=self._get_facts().statuses(), applying_seconds=self._applying_seconds())
+
+    def publish(self, producer: str, outcome: Outcome) -> None:
+        """Take what a check saw."""
+        changes: tuple[ledger.Change, ...] = ()
+        if outcome.look is not None:
+            self._ledger, changes = ledger.advance(
+                self._ledger,
+                outcome.look,
+                producer=producer,
+                now=self._clock.monotonic(),
+                wall=self._clock.wall(),
+                disagreement_seconds=self._settings.thresholds.disagreement_seconds,
+            )
+        self._view = replace(self._view, **outcome.parts)
+        self._compose()
+        self._remember(changes)
+
+    def ran(self, run: CheckRun, why: str | None) -> None:
+        """Note how a check's run went; a run that failed is a finding until one does not."""
+        others = tuple(other for other in self._view.checks if other.name != run.name)
+        self._view = replace(self._view, checks=(*others, run))
+        failed = () if why is None else (ledger.Claim(finding=check_failed(self._settings.node_name, check=run.name, why=why)),)
+        self.publish(f"frame:{run.name}", Outcome(look=ledger.Look(claims=failed)))
+
+    def note(self, *notes: str) -> None:
+        """Say once what the agent does less well here."""
+        self._view = replace(self._view, notes=tuple(dict.fromkeys((*self._view.notes, *notes))))
+
+    def next_look(self, producer: str) -> float | None:
+        """When a finding of `producer` that waits for its second look may have it."""
+        return ledger.next_look(self._ledger, producer=producer, disagreement_seconds=self._settings.thresholds.disagreement_seconds)
+
+    def _interpret(self, facts: ClusterFacts) -> None:
+        # the states count too: a source that turns absent or stale changes what the settings mean without a new revision
+        known = (facts.pods, facts.setting, facts.longhorn_settings, facts.nads)
+        revisions = tuple(number for one in known for number in (one.revision, list(SourceState).index(one.status.state)))
+        if revisions == self._revisions:
+            return
+        self._revisions = revisions
+        self._reading = read_mode(facts, interface=self._settings.interface)
+        self._pods = storage_pods(facts.pods.items, nads=self._reading.nads, interface=self._settings.interface)
+        self._nads = {nad.key: parse_nad(nad.key, nad.config) for nad in facts.nads.items}
+        if self._reading.mode is not Mode.APPLYING:
+            self._applying_since = None
+        elif self._applying_since is None:
+            self._applying_since = self._clock.monotonic()
+        self._compose()
+
+    def _applying_seconds(self) -> float:
+        return 0.0 if self._applying_since is None else self._clock.monotonic() - self._applying_since
+
+    def _compose(self) -> None:
+        mode = self._reading.mode
+        standing = explain(ledger.standing(self._ledger))
+        told = verdict.apply_settings(
+            standing,
+            severities=self._settings.findings.severities,
+            ignore=self._settings.findings.ignore,
+            wall=self._clock.wall(),
+        )
+        held = verdict.held_back(
+            mode, applying_seconds=self._applying_seconds(), stuck_seconds=self._settings.thresholds.setting_stuck_seconds
+        )
+        shown, hidden = verdict.visible(told, mode=mode, held=held)
+        ready, because, complete = self._readiness(shown)
+        configured = self._reading.configured
+        self._view = replace(
+            self._view,
+            mode=mode,
+            mode_why=self._reading.why,
+            storage_nad=self._reading.storage_nad,
+            nads=tuple(self._reading.nads.items()),
+            configured=None if configured is None else configured.status == "True",
+            findings=verdict.worst_first(shown),
+            held_back=hidden,
+            verdict=verdict.node_verdict(shown, mode=mode, complete=complete, held=hidden),
+            ready=ready,
+            not_ready_because=because,
+        )
+
+    def _readiness(self, shown: tuple[ActiveFinding, ...]) -> tuple[bool, str, bool]:
+        """Ready, why not, and whether the first round is complete."""
+        facts = self._get_facts()
+        if self._reading.mode in (Mode.OFF, Mode.UNINITIALISED):
+            return True, "", True
+        impaired = any(active.finding.id == "agent-impaired" for active in shown)
+        if not facts.pods.status.readable:
+            said = f" ({facts.pods.status.detail})" if facts.pods.status.detail else ""
+            return impaired, f"Longhorn's pods have not been read: {facts.pods.status.state}{said}", False
+        if self._view.inspected_monotonic_seconds is None:
+            return impaired, "the interfaces have not been looked at yet", False
+        if not self._view.mesh.completed_rounds:
+            return impaired, "the first round of probes is not complete", False
+        return True, "", True
+
+    def _remember(self, changes: tuple[ledger.Change, ...]) -> None:
+        entries = []
+        for change in changes:
+            self._on_change(change.kind, change.finding)
+            entries.append(
+                HistoryEntry(
+                    wall_seconds=self._clock.wall(),
+                    monotonic_seconds=self._clock.monotonic(),
+                    change=change.kind,
+                    finding=change.finding,
+                )
+            )
+        if entries:
+            kept = (*reversed(entries), *self._view.history)[: self._settings.history.size]
+            self._view = replace(self._view, history=kept)

@@ -1,0 +1,36 @@
+"""Looks at the agent itself: its capabilities, its way into the namespaces, the age of its sources."""
+
+from dataclasses import replace
+
+from agent.checks.base import GetContext, Outcome, Publish
+from agent.config import Settings
+from agent.edge.host import read_privileges
+from agent.rules.itself import impaired, stale_sources
+from agent.rules.ledger import Claim, Look
+
+INTERVAL_SECONDS = 5.0
+"""Cheap, and the age of a source should not be found late."""
+
+
+class Itself:
+    """Contract §5: agent-impaired, sources-stale."""
+
+    name = "itself"
+
+    def timeout_seconds(self, settings: Settings) -> float:
+        return 10.0
+
+    def interval_seconds(self, settings: Settings) -> float:
+        return min(INTERVAL_SECONDS, settings.inspect.interval_seconds)
+
+    def woken_by(self) -> frozenset[str]:
+        return frozenset({"inspected", "stale"})
+
+    async def run(self, get_context: GetContext, publish: Publish) -> None:
+        context = get_context()
+        privileges = read_privileges()
+        own = replace(context.view.own, capabilities=privileges.effective if privileges else context.view.own.capabilities)
+        impairment = impaired(context.node, own) if context.view.inspected_monotonic_seconds is not None else None
+        stale = stale_sources(context.node, context.facts.statuses(), stale_after_seconds=context.settings.api.stale_after_seconds)
+        findings = [*([impairment] if impairment else []), *stale]
+        publish(Outcome(look=Look(claims=tuple(Claim(finding=finding) for finding in findings)), parts={"own": own}))

@@ -1,0 +1,168 @@
+"""Reads what a pod asked for and what it was granted, from the texts of its annotations.
+
+Longhorn writes `k8s.v1.cni.cncf.io/networks`, Multus answers in `…/network-status` (`…/networks-status` before Multus 4). Longhorn matches
+an entry by `name` alone and takes the first one (longhorn-manager datastore/kubernetes.go); so do we, and say when there are more.
+Anything that cannot be read becomes a sentence in `problems`, never an exception.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+
+from agent.model.net import IPAddress
+from agent.model.peers import Grant, Network, Request, Role, StoragePod
+from agent.model.records import PodRecord
+
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
+OLD_NETWORK_STATUS = "k8s.v1.cni.cncf.io/networks-status"
+
+MAX_ANNOTATION_BYTES = 262_144
+"""The API server's limit for all annotations of an object together; a longer text cannot have come from one."""
+
+_ROLES = {
+    "instance-manager": Role.INSTANCE_MANAGER,
+    "backing-image-manager": Role.BACKING_IMAGE_MANAGER,
+    "backing-image-data-source": Role.BACKING_IMAGE_DATA_SOURCE,
+    "share-manager": Role.SHARE_MANAGER,
+}
+
+
+def role_of(labels: Mapping[str, str]) -> Role:
+    """By label, never by name (longhorn-manager types/types.go)."""
+    if labels.get("app") == "longhorn-csi-plugin":
+        return Role.CSI_PLUGIN
+    return _ROLES.get(labels.get("longhorn.io/component", ""), Role.OTHER)
+
+
+def read_requests(text: str | None, *, namespace: str) -> tuple[tuple[Request, ...], str | None]:
+    """Requests of annotation `networks` (JSON list, or Multus' short form `[ns/]name[@interface], …`), and why it could not be read."""
+    if text is None or not text.strip():
+        return (), None
+    if len(text) > MAX_ANNOTATION_BYTES:
+        return (), f"annotation {NETWORKS} has {len(text)} characters and was not read"
+    if not text.lstrip().startswith(("[", "{")):
+        return tuple(_short_form(part, namespace) for part in text.split(",") if part.strip()), None
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return (), f"annotation {NETWORKS} is not JSON: {_why(error)}"
+    if not isinstance(entries, list):
+        return (), f"annotation {NETWORKS} is not a list"
+    requests = tuple(
+        Request(nad=f"{_text(entry.get('namespace')) or namespace}/{name}", interface=_text(entry.get("interface")))
+        for entry in entries
+        if isinstance(entry, dict) and (name := _text(entry.get("name")))
+    )
+    problem = None if len(requests) == len(entries) else f"annotation {NETWORKS} has entries without a name"
+    return requests, problem
+
+
+def _short_form(part: str, namespace: str) -> Request:
+    name, _, interface = part.strip().partition("@")
+    return Request(nad=name if "/" in name else f"{namespace}/{name}", interface=interface or None)
+
+
+def read_status(annotations: Mapping[str, str]) -> tuple[tuple[dict[str, object], ...], str | None]:
+    """Entries of the network-status annotation (of the old one where that alone is there), and why it could not be read."""
+    key = NETWORK_STATUS if NETWORK_STATUS in annotations else OLD_NETWORK_STATUS
+    text = annotations.get(key)
+    if text is None or not text.strip():
+        return (), None
+    if len(text) > MAX_ANNOTATION_BYTES:
+        return (), f"annotation {key} has {len(text)} characters and was not read"
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return (), f"annotation {key} is not JSON: {_why(error)}"
+    if not isinstance(entries, list):
+        return (), f"annotation {key} is not a list"
+    return tuple(entry for entry in entries if isinstance(entry, dict)), None
+
+
+def storage_pods(records: Iterable[PodRecord], *, nads: Mapping[str, Network], interface: str) -> tuple[StoragePod, ...]:
+    """Those of `records` that request one of `nads` (name → network), with their annotations read.
+
+    `interface` is used where no annotation names one. A pod that requests both networks counts for the storage network.
+    """
+    pods = (read_pod(record, nads=nads, interface=interface) for record in records)
+    return tuple(pod for pod in pods if pod is not None)
+
+
+def read_pod(record: PodRecord, *, nads: Mapping[str, Network], interface: str) -> StoragePod | None:
+    """One storage pod, or None if it requests none of `nads`."""
+    requests, problem = read_requests(record.annotations.get(NETWORKS), namespace=record.namespace)
+    wanted = sorted((request for request in requests if request.nad in nads), key=lambda one: nads[one.nad] is not Network.STORAGE)
+    if not wanted:
+        return None
+    problems = [problem] if problem else []
+    entries, problem = read_status(record.annotations)
+    problems += [problem] if problem else []
+    grant, problem = _grant(entries, wanted[0].nad)
+    problems += [problem] if problem else []
+    return StoragePod(
+        record=record,
+        role=role_of(record.labels),
+        network=nads[wanted[0].nad],
+        interface=wanted[0].interface or (grant.interface if grant else None) or interface,
+        requests=requests,
+        grant=grant,
+        default_addresses=_default_addresses(record, entries, grant),
+        problems=tuple(problems),
+    )
+
+
+def _grant(entries: tuple[dict[str, object], ...], nad: str) -> tuple[Grant | None, str | None]:
+    mine = [entry for entry in entries if entry.get("name") == nad]
+    if not mine:
+        return None, None
+    entry, problem = mine[0], None
+    if len(mine) > 1:
+        problem = f"network-status has {len(mine)} entries for {nad}; Longhorn uses the first"
+    ips = entry.get("ips")
+    texts = ips if isinstance(ips, list) else []
+    addresses = tuple(address for text in texts if (address := _address(text)) is not None)
+    if bad := [str(text)[:64] for text in texts if _address(text) is None]:
+        problem = f"network-status of {nad} names what is no address: {', '.join(bad[:3])}"
+    elif not addresses:
+        problem = f"network-status of {nad} names no address"
+    mtu = entry.get("mtu")
+    return (
+        Grant(
+            nad=nad,
+            interface=_text(entry.get("interface")),
+            addresses=addresses,
+            mac=mac.lower() if (mac := _text(entry.get("mac"))) else None,
+            mtu_bytes=mtu if isinstance(mtu, int) and not isinstance(mtu, bool) and mtu > 0 else None,
+        ),
+        problem,
+    )
+
+
+def _default_addresses(record: PodRecord, entries: tuple[dict[str, object], ...], grant: Grant | None) -> tuple[IPAddress, ...]:
+    """podIPs, and the default entry of network-status; never a granted storage address, by which no pod may be told from another."""
+    texts: list[object] = list(record.pod_ips)
+    for entry in entries:
+        ips = entry.get("ips")
+        if entry.get("default") is True and isinstance(ips, list):
+            texts += ips
+    found = dict.fromkeys(address for text in texts if (address := _address(text)) is not None)
+    granted = set(grant.addresses) if grant else set()
+    return tuple(address for address in found if address not in granted)
+
+
+def _address(text: object) -> IPAddress | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        return ip_address(text.strip().partition("/")[0])
+    except ValueError:
+        return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _why(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:80]

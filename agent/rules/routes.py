@@ -1,0 +1,138 @@
+"""Judges where a storage pod's kernel sends packets for the storage range: over the storage interface, on-link, all of it.
+
+The range is cut at every route's border, and each piece is looked up as the kernel would: longest prefix first, then the lowest metric.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from agent.model.finding import Finding, short
+from agent.model.net import IPNetwork, Link, NamespaceFacts, Route
+from agent.model.peers import StoragePod
+from agent.rules.make import make, pod_subject
+
+MAIN_TABLE = 254
+_DEAD = ("blackhole", "unreachable", "prohibit", "throw")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A stretch of the range that one route decides; addresses as integers, both ends included."""
+
+    first: int
+    last: int
+    best: Route | None
+    on_link: bool
+    """Some route sends this piece out of the storage interface directly, whether or not it is the best."""
+
+
+def judge_routes(
+    pod: StoragePod, facts: NamespaceFacts, *, ranges: Iterable[IPNetwork], peers: Iterable[StoragePod] = ()
+) -> Finding | None:
+    """`route-missing` if part of a range has no on-link route over the storage interface, else `route-shadowed` if part of it is
+    taken by another route. Only ranges of the pod's own address family count; without a link or an address there is nothing to judge."""
+    link = facts.link(pod.interface)
+    if link is None or pod.address is None:
+        return None
+    for network in ranges:
+        if network.version != pod.address.version:
+            continue
+        pieces = cut(network, facts.routes, link)
+        missing = [piece for piece in pieces if not piece.on_link]
+        if missing:
+            return _missing(pod, facts, network, missing, link)
+        shadowed = [piece for piece in pieces if not _straight(piece.best, link)]
+        if shadowed:
+            return _shadowed(pod, facts, network, shadowed, tuple(peers))
+    return None
+
+
+def cut(network: IPNetwork, routes: Iterable[Route], link: Link) -> list[Piece]:
+    """The pieces of `network`, in order, each with the route that the main table gives it."""
+    low, high = int(network.network_address), int(network.broadcast_address)
+    usable = [route for route in routes if route.table == MAIN_TABLE and route.to.version == network.version and route.kind != "local"]
+    usable = [route for route in usable if int(route.to.network_address) <= high and int(route.to.broadcast_address) >= low]
+    borders = {low, high + 1}
+    for route in usable:
+        borders |= {max(low, int(route.to.network_address)), min(high, int(route.to.broadcast_address)) + 1}
+    edges = sorted(borders)
+    pieces: list[Piece] = []
+    for first, after in pairwise(edges):
+        over = [route for route in usable if int(route.to.network_address) <= first and int(route.to.broadcast_address) >= after - 1]
+        best = min(over, key=lambda route: (-route.to.prefixlen, route.metric), default=None)
+        on_link = any(_straight(route, link) for route in over)
+        if pieces and pieces[-1].best == best and pieces[-1].on_link == on_link:
+            pieces[-1] = Piece(first=pieces[-1].first, last=after - 1, best=best, on_link=on_link)
+        else:
+            pieces.append(Piece(first=first, last=after - 1, best=best, on_link=on_link))
+    return pieces
+
+
+def _straight(route: Route | None, link: Link) -> bool:
+    return route is not None and route.kind == "unicast" and route.via is None and route.link_index == link.index
+
+
+def _missing(pod: StoragePod, facts: NamespaceFacts, network: IPNetwork, pieces: list[Piece], link: Link) -> Finding:
+    whole = sum(piece.last - piece.first + 1 for piece in pieces) == network.num_addresses
+    part = str(network) if whole else f"{_stretch(pieces[0], network)} of {network}"
+    instead = describe(pieces[0].best, facts) if pieces[0].best else "no route at all"
+    return make(
+        "route-missing",
+        subject=pod_subject(pod),
+        network=pod.network,
+        reason="none" if whole else "partial",
+        summary=f"{short(pod.key)} on {pod.node} has no route for {part} over {pod.interface}",
+        seen=f"packets for {part} take: {instead}",
+        expected=f"{network} dev {pod.interface} scope link src {pod.address}",
+        next_step=f"look at the pod's routes: `kubectl -n {pod.record.namespace} exec {pod.record.name} -- ip route` and put it back: "
+        f"`kubectl -n {pod.record.namespace} exec {pod.record.name} -- ip route replace {network} dev {link.name} src {pod.address}`",
+        clears_when=f"all of {network} is routed on-link over {pod.interface}, or the pod is gone",
+    )
+
+
+def _shadowed(pod: StoragePod, facts: NamespaceFacts, network: IPNetwork, pieces: list[Piece], peers: tuple[StoragePod, ...]) -> Finding:
+    piece = pieces[0]
+    route = piece.best
+    hit = sorted(
+        {
+            str(peer.address)
+            for peer in peers
+            if peer.address
+            and peer.address.version == network.version
+            and any(one.first <= int(peer.address) <= one.last for one in pieces)
+        }
+    )
+    return make(
+        "route-shadowed",
+        subject=pod_subject(pod),
+        network=pod.network,
+        reason=route.kind if route and route.kind in _DEAD else "other_device",
+        summary=f"{short(pod.key)} on {pod.node} sends {_stretch(piece, network)} past {pod.interface}: {describe(route, facts)}",
+        seen=f"{len(pieces)} part(s) of {network}, first {_stretch(piece, network)}: {describe(route, facts)}",
+        expected=f"all of {network} dev {pod.interface} scope link",
+        evidence=(f"peers in that part: {', '.join(hit[:8])}" if hit else "no peer has an address in that part now",),
+        next_step=f"find who added the route, then remove it: `kubectl -n {pod.record.namespace} exec {pod.record.name} -- "
+        f"ip route del {route.to if route else network}`",
+        clears_when=f"no other route takes a part of {network}, or the pod is gone",
+    )
+
+
+def describe(route: Route | None, facts: NamespaceFacts) -> str:
+    """A route as `ip route` prints it."""
+    if route is None:
+        return "no route"
+    to = "default" if route.to.prefixlen == 0 else str(route.to)
+    words = [route.kind, to] if route.kind != "unicast" else [to]
+    words += ["via", str(route.via)] if route.via else []
+    device = facts.link_at(route.link_index)
+    words += ["dev", device.name] if device else []
+    words += ["scope", route.scope] if route.scope not in ("global", "universe") else []
+    words += ["src", str(route.source)] if route.source else []
+    words += ["metric", str(route.metric)] if route.metric and route.to.version == 4 else []
+    return " ".join(words)
+
+
+def _stretch(piece: Piece, network: IPNetwork) -> str:
+    kind = type(network.network_address)
+    return f"{kind(piece.first)} – {kind(piece.last)}"

@@ -1,0 +1,260 @@
+"""Words for curl in an 80-column terminal, worst first, one finding a paragraph. Made from the same view as the JSON."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from agent.clock import age_text, time_of_day_text
+from agent.model.finding import ActiveFinding, Scope, Verdict, short
+from agent.model.mesh import PairState
+from agent.model.peers import Mode
+from agent.model.probe import Reason
+from agent.model.records import SourceState
+from agent.model.view import InspectedPod, NodeView
+from agent.rules.verdict import counts
+from agent.serve import documents
+
+WIDTH = 80
+_INDENT = "  "
+_LABEL = 11
+_MAX_PARAGRAPHS = 20
+"""More findings than this are counted, not told: nobody reads a hundred at night, and the JSON has them all."""
+
+
+def wrap(text: str, *, indent: str = "", hang: str | None = None) -> str:
+    """Folded at 80 columns without breaking what gets copied (names, commands with hyphens)."""
+    return textwrap.fill(
+        text,
+        width=WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent if hang is None else hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def status(view: NodeView, *, now: float, wall: float) -> str:
+    """`/status`: is it the storage network, can I believe this, what broke and what do I do."""
+    lines = [_headline(view), wrap(_trust(view, now=now))]
+    lines += [wrap(line) for line in _caveats(view)]
+    own = [active for active in view.findings if counts(active)]
+    explained = [active for active in view.findings if not counts(active)]
+    for active in own[:_MAX_PARAGRAPHS]:
+        lines += ["", paragraph(active, now=now)]
+    if len(own) > _MAX_PARAGRAPHS:
+        lines += ["", f"and {len(own) - _MAX_PARAGRAPHS} more: /api/v1/status has them all"]
+    if explained:
+        lines += ["", *_explained(explained)]
+    return "\n".join(lines) + "\n"
+
+
+def _headline(view: NodeView) -> str:
+    words = {
+        Verdict.INACTIVE: "storage network not in use",
+        Verdict.OK: "storage network ok here",
+        Verdict.UNKNOWN: "cannot tell yet",
+        Verdict.WARNING: "storage network: WARNING here",
+        Verdict.CRITICAL: "storage network: CRITICAL here",
+    }
+    left, right = f"{view.node}: {words[view.verdict]}", f"lhnet-agent {view.version}"
+    return left + right.rjust(WIDTH - len(left)) if len(left) + len(right) + 2 <= WIDTH else f"{left}  {right}"
+
+
+def _trust(view: NodeView, *, now: float) -> str:
+    if view.inspected_monotonic_seconds is None:
+        return f"nothing looked at yet: {view.not_ready_because}"
+    asked = [state for state in view.mesh.pairs if state.last_probe_monotonic_seconds is not None]
+    said = f"looked {age_text(now - view.inspected_monotonic_seconds)} ago at {_many(len(view.inspected), 'pod')}"
+    said += f" and {_many(len(view.mesh.pairs), 'pair')}" + (f" ({len(asked)} asked so far)" if len(asked) < len(view.mesh.pairs) else "")
+    return f"{said}; mode {view.mode.value}: {view.mode_why}"
+
+
+def _caveats(view: NodeView) -> Iterator[str]:
+    old = [source for source in view.sources if source.state is SourceState.STALE]
+    if old:
+        worst = max(old, key=lambda source: source.age_seconds)
+        names = ", ".join(source.name for source in old)
+        yield f"{names} as known {age_text(worst.age_seconds)} ago: API server out of reach" + (
+            f" ({worst.detail})" if worst.detail else ""
+        )
+    never = [source for source in view.sources if source.state in (SourceState.NEVER, SourceState.FORBIDDEN)]
+    for source in never:
+        said = "may not be read" if source.state is SourceState.FORBIDDEN else "has never been read"
+        yield f"{source.name} {said}" + (f": {source.detail}" if source.detail else "")
+    if not view.ready:
+        yield f"not ready: {view.not_ready_because}"
+    if view.held_back:
+        yield (f"{_many(view.held_back, 'finding')} held back while the setting is being applied ({age_text(view.applying_seconds)})")
+    if view.mode is Mode.ON and not view.inspected and view.ready:
+        yield "no storage pod runs on this node"
+    yield from view.notes
+
+
+def paragraph(active: ActiveFinding, *, now: float) -> str:
+    """One finding as it is told to a person."""
+    one = active.finding
+    left = f"{one.severity.value.upper()}  {one.id}  {_title(active)}"
+    right = f"since {time_of_day_text(active.since_wall_seconds)} ({age_text(now - active.since_monotonic_seconds)})"
+    head = left + right.rjust(WIDTH - len(left)) if len(left) + len(right) + 2 <= WIDTH else f"{left}\n{_INDENT}{right}"
+    parts = [head, wrap(f"{one.summary}.", indent=_INDENT), _field("seen", one.seen)]
+    parts += [_field("", evidence) for evidence in one.evidence]
+    parts += [
+        _field("expected", one.expected),
+        *_steps(one.next_step),
+        _field("clears", one.clears_when),
+        _field("runbook", documents.runbook(one)),
+    ]
+    parts += [_field("explained", f"by {one.explained_by}")] if one.explained_by else []
+    parts += [_field("ignored", one.ignored)] if one.ignored else []
+    return "\n".join(parts)
+
+
+def _title(active: ActiveFinding) -> str:
+    """The culprit, short: full names stand in the commands below."""
+    one = active.finding
+    return f"{short(one.culprit)} on {one.subject.node}" if one.scope is Scope.POD and one.subject.node else one.culprit
+
+
+def _steps(next_step: str) -> list[str]:
+    """The next step; commands (in backticks) whole, each on a line of its own, to be copied."""
+    lines: list[str] = []
+    for i, part in enumerate(next_step.split("`")):
+        text = part.strip(" ;")
+        if text:
+            label = "do next" if not lines else ""
+            lines.append(f"{_INDENT}{label.ljust(_LABEL)}{text}" if i % 2 else _field(label, text))
+    return lines
+
+
+def _field(label: str, text: str) -> str:
+    return wrap(text, indent=f"{_INDENT}{label.ljust(_LABEL)}", hang=" " * (_LABEL + len(_INDENT)))
+
+
+def _explained(findings: Iterable[ActiveFinding]) -> list[str]:
+    lines: dict[str, dict[str, list[str]]] = {}
+    ignored = []
+    for active in findings:
+        one = active.finding
+        if one.ignored:
+            ignored.append(wrap(f"ignored: {one.id} {one.culprit} ({one.ignored})", hang=_INDENT))
+        elif one.explained_by:
+            lines.setdefault(one.explained_by, {}).setdefault(one.id, []).append(one.culprit)
+    told = [
+        wrap(
+            f"explained by {cause}: "
+            + "; ".join(f"{len(culprits)} {name} ({', '.join(sorted(set(culprits))[:4])})" for name, culprits in by_id.items()),
+            hang=_INDENT,
+        )
+        for cause, by_id in lines.items()
+    ]
+    return told + ignored
+
+
+def peers(view: NodeView, *, now: float) -> str:
+    """`/peers`: this node's rows of the mesh, failing ones first."""
+    pairs = sorted(view.mesh.pairs, key=lambda state: (not state.failing, state.tcp is Reason.OK, state.pair.peer.node or ""))
+    failing = sum(state.failing for state in pairs)
+    head = f"{view.node} asks {_many(len(pairs), 'pair')}, {failing} failing; round {view.mesh.round}"
+    head += f", every pair within {view.mesh.coverage_seconds:.0f} s" if view.mesh.coverage_seconds else ""
+    if not pairs:
+        return f"{head}\n"
+    rows: list[tuple[str, ...]] = [("from", "to", "peer", "role", "tcp", "http", "ms", "asked")]
+    rows += [_row(state, now=now) for state in pairs]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [wrap(f"{state.pair.peer.key}: {state.detail}", hang=_INDENT) for state in pairs if state.failing and state.detail]
+    return "\n".join([head, "", *table, *([""] if notes else []), *notes[:_MAX_PARAGRAPHS]]) + "\n"
+
+
+def _row(state: PairState, *, now: float) -> tuple[str, ...]:
+    asked = state.last_probe_monotonic_seconds
+    return (
+        str(state.pair.source.address),
+        str(state.pair.peer.address),
+        state.pair.peer.node or "?",
+        state.pair.peer.role.value,
+        _word(state.tcp),
+        _word(state.http),
+        f"{state.rtt_seconds * 1000:.2f}" if state.rtt_seconds is not None else "-",
+        f"{age_text(now - asked)} ago" if asked is not None else "not yet",
+    )
+
+
+def _word(reason: Reason | None) -> str:
+    return "-" if reason is None else reason.value
+
+
+def interfaces(view: NodeView) -> str:
+    """`/interfaces`: asked, granted, and what the kernel says, pod by pod."""
+    if not view.inspected:
+        return f"{view.node}: no storage pod runs on this node\n"
+    bad = {active.finding.subject.pod: active.finding.severity for active in view.findings if active.finding.scope == "pod"}
+    return "\n\n".join(_pod(one, bad.get(one.pod.key)) for one in view.inspected) + "\n"
+
+
+def _pod(one: InspectedPod, severity: str | None) -> str:
+    pod, grant = one.pod, one.pod.grant
+    state = severity.upper() if severity else ("OK" if one.facts else "UNKNOWN")
+    lines = [f"{pod.key}  {pod.role.value}  {state}"]
+    lines.append(_field("asked", ", ".join(f"{one.nad} as {one.interface or pod.interface}" for one in pod.requests)))
+    mtu = f"mtu {grant.mtu_bytes}" if grant and grant.mtu_bytes else ""
+    lines.append(
+        _field("granted", "  ".join(filter(None, (str(grant.address), grant.mac, mtu))) if grant else "nothing: no network-status")
+    )
+    if one.facts is None:
+        lines.append(_field("kernel", one.why_not or "its network namespace was not found"))
+    else:
+        lines += _kernel(one)
+    lines += [_field("problem", problem) for problem in pod.problems]
+    return "\n".join(lines)
+
+
+def _kernel(one: InspectedPod) -> list[str]:
+    facts = one.facts
+    if facts is None:
+        return []
+    kernel = documents.kernel(one.pod, facts)
+    if not kernel["present"]:
+        lines = [_field("kernel", f"no {one.pod.interface}; there are {', '.join(kernel['links'])}")]
+    else:
+        up = ("up" if kernel["up"] else "DOWN") + (", carrier" if kernel["carrier"] else ", NO CARRIER")
+        addresses = ", ".join(kernel["addresses"]) or "no address"
+        lines = [_field("kernel", f"{addresses}  {kernel['mac']}  mtu {kernel['mtu_bytes']}  {up}")]
+    routes = [_route(route) for route in kernel["routes"]]
+    lines += [_field("routes" if i == 0 else "", route) for i, route in enumerate(routes)]
+    counters = kernel["counters"]
+    if counters:
+        told = ", ".join(
+            f"{short} {counters[way]['errors']} errors {counters[way]['drops']} drops"
+            for short, way in (("rx", "receive"), ("tx", "transmit"))
+        )
+        lines.append(_field("counters", told))
+    return lines
+
+
+def _route(route: documents.Document) -> str:
+    words = [route["type"] if route["type"] != "unicast" else "", route["to"]]
+    for key, word in (("via", "via"), ("device", "dev"), ("source", "src")):
+        words += [word, route[key]] if route[key] else []
+    return " ".join(filter(None, words))
+
+
+def history(view: NodeView, *, now: float) -> str:
+    """`/history`: what changed, newest first, then kept failures."""
+    if not view.history and not view.failures:
+        return f"{view.node}: nothing has changed since the agent started {age_text(now - view.started_monotonic_seconds)} ago\n"
+    lines = [f"{view.node}: {_many(len(view.history), 'change')}, newest first"]
+    for entry in view.history:
+        head = f"{time_of_day_text(entry.wall_seconds)} ({age_text(now - entry.monotonic_seconds)} ago)  {entry.change}  {entry.finding.id}"
+        lines += [head, wrap(entry.finding.summary, indent=_INDENT)]
+    if view.failures:
+        lines += ["", f"{_many(len(view.failures), 'failed probe')} kept"]
+        for kept in view.failures[:_MAX_PARAGRAPHS]:
+            failure = kept.failure
+            said = f"{time_of_day_text(failure.wall_seconds)} ({age_text(now - failure.monotonic_seconds)} ago)  {failure.kind.value} "
+            said += f"{kept.pair.source.address} to {kept.pair.peer.address} on {kept.pair.peer.node}: {failure.reason.value}"
+            lines.append(wrap(said + (f" ({failure.detail})" if failure.detail else ""), hang=_INDENT))
+    return "\n".join(lines) + "\n"
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
