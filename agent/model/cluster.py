@@ -32,7 +32,8 @@ class Known(Generic[T]):
     of one that was never read, nothing is known, and it must not be taken for missing."""
 
 
-def _never(name: str) -> Known[T]:
+def never(name: str) -> Known[T]:
+    """A source of which nothing has been read."""
     return Known(status=SourceStatus(name=name))
 
 
@@ -40,18 +41,18 @@ def _never(name: str) -> Known[T]:
 class ClusterFacts:
     """What every agent watches (contract §3). Lists hold what the selectors gave; picking is judgement."""
 
-    pods: Known[PodRecord] = field(default_factory=lambda: _never("pods"))
+    pods: Known[PodRecord] = field(default_factory=lambda: never("pods"))
     """Pods of Longhorn's namespace, of all nodes."""
-    agent_pods: Known[PodRecord] = field(default_factory=lambda: _never("agent_pods"))
-    node: Known[NodeRecord] = field(default_factory=lambda: _never("node"))
+    agent_pods: Known[PodRecord] = field(default_factory=lambda: never("agent_pods"))
+    node: Known[NodeRecord] = field(default_factory=lambda: never("node"))
     """Our own Node: one item or none."""
-    setting: Known[SettingRecord] = field(default_factory=lambda: _never("setting"))
+    setting: Known[SettingRecord] = field(default_factory=lambda: never("setting"))
     """Harvester's `storage-network` and `rwx-network`."""
-    longhorn_settings: Known[LonghornSettingRecord] = field(default_factory=lambda: _never("longhorn_settings"))
-    nads: Known[NadRecord] = field(default_factory=lambda: _never("nads"))
+    longhorn_settings: Known[LonghornSettingRecord] = field(default_factory=lambda: never("longhorn_settings"))
+    nads: Known[NadRecord] = field(default_factory=lambda: never("nads"))
     """The NADs that the settings (or, without readable settings, the pods' requests) name."""
-    cluster_networks: Known[ClusterNetworkRecord] = field(default_factory=lambda: _never("cluster_network"))
-    vlan_configs: Known[VlanConfigRecord] = field(default_factory=lambda: _never("cluster_network"))
+    cluster_networks: Known[ClusterNetworkRecord] = field(default_factory=lambda: never("cluster_network"))
+    vlan_configs: Known[VlanConfigRecord] = field(default_factory=lambda: never("cluster_network"))
 
     def statuses(self) -> tuple[SourceStatus, ...]:
         """One status a source name, in the contract's order. `cluster_network` is the worse of its two resources."""

@@ -1,0 +1,93 @@
+"""Where a storage pod's kernel sends packets for the storage range."""
+
+from ipaddress import ip_address, ip_network
+from itertools import pairwise
+
+from unitworld import DEFAULT, GATEWAY, LHNET1, ON_LINK, facts, pod
+
+from agent.model.net import Route
+from agent.rules.routes import cut, judge_routes
+
+RANGE = (ip_network("192.168.0.0/24"),)
+
+
+def test_the_routes_of_the_guide_are_fine():
+    assert judge_routes(pod(), facts(), ranges=RANGE) is None
+
+
+def test_a_deleted_range_route_is_missing_and_says_where_packets_go_instead():
+    found = judge_routes(pod(), facts(routes=(DEFAULT, GATEWAY)), ranges=RANGE)
+    assert found is not None
+    assert found.id == "route-missing"
+    assert "192.168.0.0/24" in found.summary
+    assert "default via 169.254.1.1 dev eth0" in found.seen
+
+
+def test_part_of_the_range_over_eth0_is_shadowed_and_names_the_peers_in_it():
+    stray = Route(to=ip_network("192.168.0.128/25"), link_index=2)
+    peer = pod("b", node="harv42", address="192.168.0.200", pod_ip="10.52.1.3")
+    found = judge_routes(pod(), facts(routes=(DEFAULT, ON_LINK, stray)), ranges=RANGE, peers=[peer])
+    assert found is not None
+    assert (found.id, found.reason) == ("route-shadowed", "other_device")
+    assert "192.168.0.128 – 192.168.0.255" in found.summary
+    assert "192.168.0.200" in found.evidence[0]
+
+
+def test_a_blackhole_inside_the_range_is_shadowed_with_that_reason():
+    hole = Route(to=ip_network("192.168.0.3/32"), kind="blackhole")
+    found = judge_routes(pod(), facts(routes=(DEFAULT, ON_LINK, hole)), ranges=RANGE)
+    assert found is not None
+    assert (found.id, found.reason) == ("route-shadowed", "blackhole")
+
+
+def test_the_same_range_over_eth0_with_a_lower_metric_wins_in_the_kernel_and_is_told():
+    better = Route(to=ip_network("192.168.0.0/24"), link_index=2, metric=0)
+    worse = Route(to=ip_network("192.168.0.0/24"), link_index=3, metric=100, scope="link")
+    found = judge_routes(pod(), facts(routes=(better, worse)), ranges=RANGE)
+    assert found is not None
+    assert found.id == "route-shadowed"
+
+
+def test_a_higher_metric_on_eth0_loses_in_the_kernel_and_is_nothing():
+    worse = Route(to=ip_network("192.168.0.0/24"), link_index=2, metric=500)
+    assert judge_routes(pod(), facts(routes=(DEFAULT, ON_LINK, worse)), ranges=RANGE) is None
+
+
+def test_two_halves_that_cover_the_range_are_as_good_as_one_route():
+    halves = tuple(Route(to=network, link_index=3, scope="link") for network in ip_network("192.168.0.0/24").subnets())
+    assert judge_routes(pod(), facts(routes=(DEFAULT, *halves)), ranges=RANGE) is None
+
+
+def test_half_of_the_range_without_a_route_is_missing_in_part():
+    half = Route(to=ip_network("192.168.0.0/25"), link_index=3, scope="link")
+    found = judge_routes(pod(), facts(routes=(DEFAULT, half)), ranges=RANGE)
+    assert found is not None
+    assert (found.id, found.reason) == ("route-missing", "partial")
+    assert "192.168.0.128 – 192.168.0.255" in found.summary
+
+
+def test_a_route_by_way_of_a_gateway_is_not_on_link():
+    by_gateway = Route(to=ip_network("192.168.0.0/24"), via=ip_address("192.168.0.1"), link_index=3)
+    found = judge_routes(pod(), facts(routes=(DEFAULT, by_gateway)), ranges=RANGE)
+    assert found is not None
+    assert found.id == "route-missing"
+
+
+def test_routes_of_other_tables_and_families_do_not_count():
+    other = Route(to=ip_network("192.168.0.0/24"), link_index=2, table=100)
+    six = Route(to=ip_network("::/0"), link_index=2)
+    assert judge_routes(pod(), facts(routes=(DEFAULT, ON_LINK, other, six)), ranges=RANGE) is None
+
+
+def test_pieces_cover_the_range_without_gap_or_overlap():
+    routes = (
+        DEFAULT,
+        ON_LINK,
+        Route(to=ip_network("192.168.0.64/26"), link_index=2),
+        Route(to=ip_network("192.168.0.70/32"), link_index=3),
+    )
+    pieces = cut(RANGE[0], routes, LHNET1)
+    assert pieces[0].first == int(RANGE[0][0])
+    assert pieces[-1].last == int(RANGE[0][-1])
+    assert all(left.last + 1 == right.first for left, right in pairwise(pieces))
+    assert [piece.best and piece.best.link_index for piece in pieces] == [3, 2, 3, 2, 3]
