@@ -30,6 +30,8 @@ REPEAT_AFTER_SECONDS = 1.0
 REPEAT_SHARE = 4
 """At most a quarter of the fan-out is repeated in a round."""
 PING_TIMEOUT_SECONDS = 1.0
+QUESTION_SECONDS = 0.5
+"""What the ARP or ND question after a silent connection takes at most (contract §4)."""
 PPROF_PORT = 6060
 """net/http/pprof of every instance-manager since Longhorn 1.6; `/` answers 404 at no cost."""
 PPROF_PATH = "/"
@@ -77,14 +79,15 @@ class Reachability:
         due = [
             (offset_seconds(pair, interval_seconds=context.settings.probe.interval_seconds, paced=not first), pair)
             for pair in selection.pairs
-            if pair.key not in self._asking
         ]
         waited = 0.0
         for offset, pair in sorted(due, key=lambda item: item[0]):
             if offset > waited:
                 await self._sleep(offset - waited)
                 waited = offset
-            self._start(pair, get_context, publish)
+            # looked at now and not at the round's start, where a pair with a late place has only just been asked
+            if pair.key not in self._asking:
+                self._start(pair, get_context, publish)
         if first and self._asking:
             await asyncio.wait(list(self._asking.values()))
         if self._broken is not None:
@@ -226,12 +229,17 @@ def plans_for(pair: Pair, context: Context) -> list[ProbePlan]:
         source_address=source,
         target_address=target,
         port=port,
-        timeout_seconds=context.settings.probe.timeout_seconds,
+        timeout_seconds=patience_seconds(context.settings.probe.timeout_seconds),
     )
     if context.settings.probe.http == "off" or not speaks_http(pair):
         return [tcp]
     patience = min(tcp.timeout_seconds, context.settings.probe.interval_seconds / 2)
     return [tcp, replace(tcp, kind=ProbeKind.HTTP, port=PPROF_PORT, http_path=PPROF_PATH, timeout_seconds=patience)]
+
+
+def patience_seconds(timeout_seconds: float) -> float:
+    """How long a connection may take, so that the question who owns the address fits into the probe's time as well."""
+    return timeout_seconds - min(QUESTION_SECONDS, timeout_seconds / 4)
 
 
 def ping_plan(tcp: ProbePlan) -> ProbePlan:

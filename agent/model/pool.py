@@ -258,8 +258,8 @@ class PoolState:
 
     @property
     def tightest(self) -> PoolNad | None:
-        """The NAD that gets least; None where nothing in use maps here or nothing can be counted."""
-        known = [one for one in self.nads if one.free is not None]
+        """The NAD that gets least of those whose range gives anything; None where there is none or nothing can be counted."""
+        known = [one for one in self.nads if one.free is not None and one.capacity > 0]
         return min(known, key=lambda one: one.free or 0, default=None)
 
     @property

@@ -129,7 +129,9 @@ def _closed(state: PairState, reason: Reason, port: int) -> Finding:
 
 def _unreachable(state: PairState, reason: Reason, port: int, pods: PodsView) -> Finding:
     source, peer = state.pair.source, state.pair.peer
-    answered = [word for word, does in (("ping", state.ping is Reason.OK), ("HTTP", state.answered_http)) if does]
+    # an echo is bound to the device and needs no route: it says nothing where the pod itself has none
+    silent = reason in (Reason.NO_ROUTE, Reason.TIMEOUT)
+    answered = [word for word, does in (("ping", state.ping is Reason.OK), ("HTTP", state.answered_http)) if does and silent]
     summary = f"{source.node} does not reach {peer.node} over {source.interface}: {_words(state.pair, reason, port)}"
     if answered:
         summary = f"{source.node} reaches {peer.address} on {peer.node}, which answers {' and '.join(answered)}, not port {port}"

@@ -1,0 +1,35 @@
+"""What keeps the agent from looking is one finding, with the first cause as its reason."""
+
+import pytest
+
+from agent.model.view import OwnFacts
+from agent.rules.itself import impaired
+
+ALL = frozenset({"SYS_ADMIN", "NET_RAW", "NET_BROADCAST"})
+DIRS = ("/var/run/netns",)
+
+
+def own(**fields):
+    return OwnFacts(**({"capabilities": ALL, "directories": DIRS, "namespaces": 5, "storage_pods": 2} | fields))
+
+
+def test_an_agent_that_may_and_can_look_is_not_impaired():
+    assert impaired("harv41", own()) is None
+    assert impaired("harv41", own(storage_pods=0, namespaces=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "said"),
+    [
+        ({"capabilities": ALL - {"NET_RAW"}}, "capability_missing", "CAP_NET_RAW"),
+        ({"namespaces": 0}, "netns_dir_empty", "/var/run/netns"),
+        ({"not_propagated": DIRS, "namespaces": 0}, "netns_dir_not_propagated", "neither a slave nor a shared mount"),
+        ({"denied": ("cni-1: not permitted",)}, "access_denied", "cni-1"),
+        ({"capabilities": frozenset(), "namespaces": 0}, "capability_missing", "SYS_ADMIN"),
+    ],
+)
+def test_each_cause_has_its_reason_and_is_named(fields, reason, said):
+    found = impaired("harv41", own(**fields))
+    assert found is not None
+    assert (found.id, found.reason, found.culprit) == ("agent-impaired", reason, "harv41")
+    assert said in found.summary

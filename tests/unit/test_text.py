@@ -1,0 +1,172 @@
+"""What a person reads at three in the morning, in 80 columns."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+from test_verdict import DOWN, MAC, STALE, active, unreachable
+from unitworld import DEFAULT, LHNET1, facts, file, pair, pod, result
+
+from agent.model.finding import Verdict
+from agent.model.mesh import Mesh
+from agent.model.net import Route
+from agent.model.peers import Mode
+from agent.model.probe import Reason
+from agent.model.records import SourceState, SourceStatus
+from agent.model.view import HistoryEntry, InspectedPod, KeptFailure, NodeView
+from agent.rules import reach
+from agent.rules.explain import explain
+from agent.rules.routes import judge_routes
+from agent.serve import documents, text
+
+NOW, WALL = 1000.0, 1_800_000_000.0
+
+
+def state(*reasons, of=None):
+    made = None
+    for reason in reasons:
+        made = reach.advance(made, of or pair(), [result(reason, of=of)], now=NOW - 3, wall=WALL - 3, probe_failures=2, probe_successes=2)
+    return made
+
+
+def view(**fields):
+    healthy = {
+        "node": "harv41",
+        "version": "0.1.0",
+        "started_monotonic_seconds": 0.0,
+        "mode": Mode.ON,
+        "mode_why": "configured, NAD harvester-system/storagenetwork-95bj4",
+        "verdict": Verdict.OK,
+        "ready": True,
+        "inspected": (InspectedPod(pod=pod(), namespace=file(), facts=facts()),),
+        "inspected_monotonic_seconds": NOW - 3,
+        "mesh": Mesh(round=7, completed_rounds=6, coverage_seconds=10.0, pairs=(state(Reason.OK),)),
+    }
+    return NodeView(**(healthy | fields))
+
+
+def lines(one):
+    told = text.status(one, now=NOW, wall=WALL)
+    return told.splitlines()
+
+
+def test_a_healthy_answer_is_three_lines_not_a_page_of_green():
+    told = lines(view())
+    assert len(told) <= 3
+    assert told[0].startswith("harv41: storage network ok here")
+    assert told[0].endswith("lhnet-agent 0.1.0")
+    assert "looked 3 s ago at 1 pod and 1 pair" in told[1]
+
+
+def test_a_finding_is_a_paragraph_with_its_command_whole_on_one_line():
+    down = replace(DOWN, since_monotonic_seconds=NOW - 130, since_wall_seconds=WALL - 130)
+    told = lines(view(findings=(down,), verdict=Verdict.CRITICAL))
+    assert told[0].startswith("harv41: storage network: CRITICAL here")
+    head = next(line for line in told if line.startswith("CRITICAL"))
+    assert "interface-down  instance-manager-a on harv41" in head
+    assert "(2 min)" in head
+    assert any("exec instance-manager-a -- ip link set lhnet1 up" in line for line in told)
+    for label in ("seen", "expected", "do next", "clears", "runbook"):
+        assert any(line.startswith(f"  {label}") for line in told), label
+
+
+def test_prose_stays_within_eighty_columns_and_only_commands_may_be_wider():
+    findings = explain([DOWN, MAC, STALE, unreachable()])
+    for line in lines(view(findings=findings, verdict=Verdict.CRITICAL)):
+        assert len(line) <= 80 or "kubectl" in line or "runbook" in line, line
+
+
+def test_explained_findings_are_counted_not_told():
+    told = "\n".join(lines(view(findings=explain([DOWN, unreachable()]), verdict=Verdict.CRITICAL)))
+    assert told.count("CRITICAL  ") == 1
+    assert "explained by interface-down:longhorn-system/instance-manager-a: 1 peer-unreachable" in " ".join(told.split())
+
+
+def test_an_ignored_finding_is_listed_with_why():
+    ignored = replace(DOWN, finding=replace(DOWN.finding, ignored="being rebuilt"))
+    assert any(
+        "ignored: interface-down" in line and "being rebuilt" in " ".join(lines(view(findings=(ignored,))))
+        for line in lines(view(findings=(ignored,)))
+    )
+
+
+def test_an_answer_that_cannot_be_trusted_says_so_before_anything_else():
+    old = SourceStatus(name="pods", state=SourceState.STALE, age_seconds=240, detail="connection refused")
+    told = lines(view(sources=(old,), findings=(STALE,), verdict=Verdict.WARNING))
+    said = next(i for i, line in enumerate(told) if line.startswith("pods as known 4 min ago"))
+    assert said < next(i for i, line in enumerate(told) if line.startswith("WARNING"))
+
+
+def test_before_the_first_round_it_says_what_it_waits_for():
+    told = lines(view(verdict=Verdict.UNKNOWN, ready=False, inspected_monotonic_seconds=None, not_ready_because="nothing yet"))
+    assert "cannot tell yet" in told[0]
+    assert "nothing yet" in told[1]
+
+
+def test_held_back_findings_are_said_with_the_time():
+    assert any(
+        "1 finding held back while the setting is being applied (8 min)" in line for line in lines(view(held_back=1, applying_seconds=480))
+    )
+
+
+def test_peers_shows_failing_pairs_first_with_their_reason():
+    good, bad = state(Reason.OK), state(Reason.TIMEOUT, Reason.NO_ROUTE, of=pair(peer=pod("c", node="harv43", address="192.168.0.9")))
+    told = text.peers(view(mesh=Mesh(round=2, coverage_seconds=10, pairs=(good, bad))), now=NOW).splitlines()
+    assert "2 pairs, 1 failing; round 2, every pair within 10 s" in told[0]
+    assert "harv43" in told[3]
+    assert "no_route" in told[3]
+    assert "0.20" in told[4]
+
+
+def test_interfaces_shows_what_was_asked_granted_and_what_the_kernel_has():
+    told = text.interfaces(view())
+    assert "longhorn-system/instance-manager-a  im  OK" in told
+    assert "harvester-system/storagenetwork-95bj4 as lhnet1" in told
+    assert "192.168.0.2/24  2e:51:e6:31:96:40  mtu 1500  up, carrier" in told
+    assert "192.168.0.0/24 dev lhnet1 src 192.168.0.2" in told
+    assert "default via 169.254.1.1 dev eth0" in told
+
+
+def test_interfaces_says_why_nothing_is_known_of_a_pod():
+    told = text.interfaces(view(inspected=(InspectedPod(pod=pod(), why_not="it vanished"),)))
+    assert "UNKNOWN" in told
+    assert "it vanished" in told
+
+
+def test_a_missing_interface_lists_those_that_are_there():
+    gone = InspectedPod(pod=pod(), namespace=file(), facts=facts(lhnet1=replace(LHNET1, name="x0")))
+    assert "no lhnet1; there are lo, eth0, x0" in text.interfaces(view(inspected=(gone,)))
+
+
+def test_history_has_changes_and_kept_failures_newest_first():
+    entry = HistoryEntry(wall_seconds=WALL - 5, monotonic_seconds=NOW - 5, change="raised", finding=DOWN.finding)
+    kept = KeptFailure(pair=pair(), failure=reach.failure(result(Reason.TIMEOUT), NOW - 9, WALL - 9))
+    told = text.history(view(history=(entry,), failures=(kept,)), now=NOW)
+    assert "(5 s ago)  raised  interface-down" in told
+    assert "192.168.0.2 to 192.168.0.3 on harv42: timeout" in told
+    assert "nothing has changed" in text.history(view(), now=NOW)
+
+
+def test_the_documents_have_the_keys_that_scripts_rely_on():
+    status = documents.status(view(findings=(DOWN,)), now=NOW, wall=WALL)
+    assert {"schema", "node", "generated_at", "version", "lease", "holder", "mode", "verdict", "sources", "findings"} <= status.keys()
+    finding = status["findings"][0]
+    assert {
+        "id", "severity", "scope", "network", "network_kind", "subject", "reason", "culprit", "summary", "seen", "expected", "evidence",
+        "since", "age_seconds", "last_seen", "clears_when", "next_step", "runbook", "explained_by", "ignored",
+    } <= finding.keys()  # fmt: skip
+    (row,) = documents.peers(view(), now=NOW)["pairs"]
+    assert {
+        "source_pod", "source_address", "peer_node", "peer_pod", "peer_address", "role", "tcp", "http", "large", "rtt_seconds",
+        "path_mtu_bytes", "last_probe_age_seconds", "since", "last_failure",
+    } <= row.keys()  # fmt: skip
+    assert (row["tcp"], row["http"], row["last_failure"]) == ("ok", None, None)
+    (one,) = documents.interfaces(view())["pods"]
+    assert {"pod", "uid", "role", "netns", "interface", "requested", "granted", "kernel"} <= one.keys()
+    assert {"addresses", "mac", "mtu_bytes", "up", "carrier", "routes", "counters"} <= one["kernel"].keys()
+    assert one["kernel"]["routes"][0].keys() >= {"to", "via", "device", "source", "metric", "scope"}
+
+
+def test_a_shadowing_route_reads_as_ip_route_prints_it():
+    hole = Route(to=ip_network("192.168.0.3/32"), kind="blackhole")
+    found = judge_routes(pod(), facts(routes=(DEFAULT, *facts().routes, hole)), ranges=[ip_network("192.168.0.0/24")])
+    assert "blackhole 192.168.0.3/32" in text.paragraph(active(found), now=NOW)
