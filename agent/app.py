@@ -29,6 +29,7 @@ from agent.edge.prober import Prober
 from agent.edge.state import StateFile
 from agent.log import ChangeLog
 from agent.model.finding import Finding
+from agent.model.holder import HolderFacts
 from agent.serve.metrics import make_registry
 from agent.serve.server import Server
 
@@ -76,7 +77,14 @@ class Agent:
         if loaded.reason:
             _log.warning("state file not used: %s", loaded.reason)
         self._cluster.seed(loaded.facts)
-        self._board = Board(settings=settings, version=__version__, clock=self._clock, get_facts=self._cluster.facts, on_change=self._told)
+        self._board = Board(
+            settings=settings,
+            version=__version__,
+            clock=self._clock,
+            get_facts=self._cluster.facts,
+            get_holder=HolderFacts,
+            on_change=self._told,
+        )
         self._entrance = Entrance()
         self._prober = Prober(entrance=self._entrance, own_delay_seconds=settings.thresholds.own_delay_seconds)
         self._namespaces = Namespaces(directories=settings.netns_dir, entrance=self._entrance, monotonic=self._clock.monotonic)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from agent.clock import Clock
 from agent.config import Settings
 from agent.model.cluster import ClusterFacts
+from agent.model.holder import HolderFacts
 from agent.model.peers import StoragePod
 from agent.model.pool import NadConfig
 from agent.model.view import CheckRun, NodeView
@@ -31,6 +32,8 @@ class Context:
     nads: Mapping[str, NadConfig]
     """Parsed configurations of the NADs that could be read, by ns/name."""
     view: NodeView
+    holder: HolderFacts
+    """What the holder of the Lease watches; nothing is known of it elsewhere."""
     now: float
     wall: float
 
@@ -55,6 +58,8 @@ class Check(Protocol):
     """One check. `name` is its label in metrics and in `check-failed`."""
 
     name: str
+    holder_only: bool
+    """Runs only while this agent holds the Lease."""
 
     def timeout_seconds(self, settings: Settings) -> float:
         """Longest that one run may take."""

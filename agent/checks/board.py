@@ -5,12 +5,15 @@ Single-threaded, like the event loop that owns it; reads clocks only through wha
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from agent.checks.base import Context, Outcome
 from agent.clock import Clock
 from agent.config import Settings
+from agent.model.catalogue import CATALOGUE
 from agent.model.cluster import ClusterFacts
 from agent.model.finding import ActiveFinding, Finding
+from agent.model.holder import HolderFacts
 from agent.model.peers import Mode, StoragePod
 from agent.model.pool import NadConfig
 from agent.model.records import SourceState
@@ -30,11 +33,19 @@ class Board:
     """What is known and what is concluded, at this moment."""
 
     def __init__(
-        self, *, settings: Settings, version: str, clock: Clock, get_facts: Callable[[], ClusterFacts], on_change: OnChange
+        self,
+        *,
+        settings: Settings,
+        version: str,
+        clock: Clock,
+        get_facts: Callable[[], ClusterFacts],
+        get_holder: Callable[[], HolderFacts],
+        on_change: OnChange,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._get_facts = get_facts
+        self._get_holder = get_holder
         self._on_change = on_change
         self._ledger: dict[ledger.Key, ledger.Entry] = {}
         self._view = NodeView(node=settings.node_name, version=version, started_monotonic_seconds=clock.monotonic())
@@ -55,6 +66,7 @@ class Board:
             pods=self._pods,
             nads=self._nads,
             view=self._view,
+            holder=self._get_holder(),
             now=self._clock.monotonic(),
             wall=self._clock.wall(),
         )
@@ -85,6 +97,18 @@ class Board:
         self._view = replace(self._view, checks=(*others, run))
         failed = () if why is None else (ledger.Claim(finding=check_failed(self._settings.node_name, check=run.name, why=why)),)
         self.publish(f"frame:{run.name}", Outcome(look=ledger.Look(claims=failed)))
+
+    def leased(self, state: str, holder: str | None) -> None:
+        """Note who holds the Lease."""
+        if (state, holder) != (self._view.lease, self._view.holder):
+            self._view = replace(self._view, lease=state, holder=holder)
+
+    def forget(self, producer: str, **parts: Any) -> None:
+        """Drop what a check of the holder claimed: somebody else says it now. It has not cleared, so nothing is told."""
+        for name in (producer, f"frame:{producer}"):
+            self._ledger = {key: entry for key, entry in self._ledger.items() if entry.producer != name}
+        self._view = replace(self._view, checks=tuple(run for run in self._view.checks if run.name != producer), **parts)
+        self._compose()
 
     def note(self, *notes: str) -> None:
         """Say once what the agent does less well here."""
@@ -125,7 +149,9 @@ class Board:
         held = verdict.held_back(
             mode, applying_seconds=self._applying_seconds(), stuck_seconds=self._settings.thresholds.setting_stuck_seconds
         )
-        shown, hidden = verdict.visible(told, mode=mode, held=held)
+        visible, hidden = verdict.visible(told, mode=mode, held=held)
+        shown = tuple(active for active in visible if not CATALOGUE[active.finding.id].holder)
+        cluster = tuple(active for active in visible if CATALOGUE[active.finding.id].holder)
         ready, because, complete = self._readiness(shown)
         configured = self._reading.configured
         self._view = replace(
@@ -136,6 +162,7 @@ class Board:
             nads=tuple(self._reading.nads.items()),
             configured=None if configured is None else configured.status == "True",
             findings=verdict.worst_first(shown),
+            cluster_findings=verdict.worst_first(cluster),
             held_back=hidden,
             verdict=verdict.node_verdict(shown, mode=mode, complete=complete, held=hidden),
             ready=ready,

@@ -27,6 +27,7 @@ class Interfaces:
     """Contract §5, the findings of scope pod that one kernel can tell."""
 
     name = "interfaces"
+    holder_only = False
 
     def __init__(self, *, namespaces: Namespaces) -> None:
         self._namespaces = namespaces

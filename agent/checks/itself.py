@@ -16,6 +16,7 @@ class Itself:
     """Contract §5: agent-impaired, sources-stale."""
 
     name = "itself"
+    holder_only = False
 
     def timeout_seconds(self, settings: Settings) -> float:
         return 10.0

@@ -45,6 +45,7 @@ class Reachability:
     """Contract §5: peer-unreachable, peer-port-closed. Owns the node's rows of the mesh."""
 
     name = "reachability"
+    holder_only = False
 
     def __init__(self, *, prober: Prober, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._prober = prober

@@ -1,11 +1,14 @@
 """One immutable picture of a node, replaced whole; everything that people and Prometheus see is made from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agent.model.events import Cause, FailingSandbox, NetworkKind
 from agent.model.finding import ActiveFinding, Finding, Verdict
 from agent.model.mesh import Failure, Mesh
 from agent.model.net import NamespaceFacts, NamespaceFile
 from agent.model.peers import Mode, Network, Pair, StoragePod
+from agent.model.pool import PoolState
 from agent.model.records import SourceStatus
 
 
@@ -87,6 +90,14 @@ class NodeView:
     sources: tuple[SourceStatus, ...] = ()
     findings: tuple[ActiveFinding, ...] = ()
     """Worst first."""
+    cluster_findings: tuple[ActiveFinding, ...] = ()
+    """Those of the cluster, its pools, and others that only the holder of the Lease raises. Worst first."""
+    pools: tuple[PoolState, ...] = ()
+    failing: tuple[FailingSandbox, ...] = ()
+    sandbox_totals: Mapping[tuple[Cause, NetworkKind], int] = field(default_factory=dict)
+    """Sandbox failures heard live since the start."""
+    sandbox_pods: Mapping[tuple[Cause, NetworkKind], int] = field(default_factory=dict)
+    """Storage pods that cannot start now."""
     held_back: int = 0
     """Findings that the mode keeps back for now."""
     verdict: Verdict = Verdict.UNKNOWN

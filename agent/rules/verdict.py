@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from agent.model.catalogue import CATALOGUE
 from agent.model.finding import ActiveFinding, Scope, Severity, Subject, Verdict
 from agent.model.peers import Mode
 
@@ -33,7 +34,7 @@ def visible(findings: Iterable[ActiveFinding], *, mode: Mode, held: bool) -> tup
         if mode in (Mode.OFF, Mode.UNINITIALISED):
             if finding.scope is Scope.AGENT or finding.id in _LEFTOVERS:
                 shown.append(active)
-        elif held and finding.scope in _HELD_SCOPES:
+        elif held and finding.scope in _HELD_SCOPES and not CATALOGUE[finding.id].holder:
             hidden += 1
         else:
             shown.append(active)

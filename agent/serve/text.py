@@ -39,7 +39,7 @@ def status(view: NodeView, *, now: float, wall: float) -> str:
     own = [active for active in view.findings if counts(active)]
     explained = [active for active in view.findings if not counts(active)]
     for active in own[:_MAX_PARAGRAPHS]:
-        lines += ["", paragraph(active, now=now)]
+        lines += ["", paragraph(documents.finding(active, now=now))]
     if len(own) > _MAX_PARAGRAPHS:
         lines += ["", f"and {len(own) - _MAX_PARAGRAPHS} more: /api/v1/status has them all"]
     if explained:
@@ -89,29 +89,27 @@ def _caveats(view: NodeView) -> Iterator[str]:
     yield from view.notes
 
 
-def paragraph(active: ActiveFinding, *, now: float) -> str:
-    """One finding as it is told to a person."""
-    one = active.finding
-    left = f"{one.severity.value.upper()}  {one.id}  {_title(active)}"
-    right = f"since {time_of_day_text(active.since_wall_seconds)} ({age_text(now - active.since_monotonic_seconds)})"
+def paragraph(one: documents.Document) -> str:
+    """One finding as it is told to a person, from its JSON: of this agent, or as another one answered it."""
+    left = f"{str(one['severity']).upper()}  {one['id']}  {_title(one)}"
+    right = f"since {str(one.get('since') or '')[11:]} ({age_text(float(one.get('age_seconds') or 0))})"
     head = left + right.rjust(WIDTH - len(left)) if len(left) + len(right) + 2 <= WIDTH else f"{left}\n{_INDENT}{right}"
-    parts = [head, wrap(f"{one.summary}.", indent=_INDENT), _field("seen", one.seen)]
-    parts += [_field("", evidence) for evidence in one.evidence]
-    parts += [
-        _field("expected", one.expected),
-        *_steps(one.next_step),
-        _field("clears", one.clears_when),
-        _field("runbook", documents.runbook(one)),
-    ]
-    parts += [_field("explained", f"by {one.explained_by}")] if one.explained_by else []
-    parts += [_field("ignored", one.ignored)] if one.ignored else []
+    parts = [head, wrap(f"{one.get('summary') or one['id']}.", indent=_INDENT)]
+    parts += [field("seen", str(one["seen"]))] if one.get("seen") else []
+    parts += [field("", str(evidence)) for evidence in one.get("evidence") or ()]
+    parts += [field("expected", str(one["expected"]))] if one.get("expected") else []
+    parts += _steps(str(one.get("next_step") or ""))
+    parts += [field(label, str(one[key])) for label, key in (("clears", "clears_when"), ("runbook", "runbook")) if one.get(key)]
+    parts += [field("explained", f"by {one['explained_by']}")] if one.get("explained_by") else []
+    parts += [field("ignored", str(one["ignored"]))] if one.get("ignored") else []
     return "\n".join(parts)
 
 
-def _title(active: ActiveFinding) -> str:
+def _title(one: documents.Document) -> str:
     """The culprit, short: full names stand in the commands below."""
-    one = active.finding
-    return f"{short(one.culprit)} on {one.subject.node}" if one.scope is Scope.POD and one.subject.node else one.culprit
+    node = (one.get("subject") or {}).get("node")
+    culprit = str(one.get("culprit") or "")
+    return f"{short(culprit)} on {node}" if one.get("scope") == Scope.POD and node else culprit
 
 
 def _steps(next_step: str) -> list[str]:
@@ -121,11 +119,12 @@ def _steps(next_step: str) -> list[str]:
         text = part.strip(" ;")
         if text:
             label = "do next" if not lines else ""
-            lines.append(f"{_INDENT}{label.ljust(_LABEL)}{text}" if i % 2 else _field(label, text))
+            lines.append(f"{_INDENT}{label.ljust(_LABEL)}{text}" if i % 2 else field(label, text))
     return lines
 
 
-def _field(label: str, text: str) -> str:
+def field(label: str, text: str) -> str:
+    """A labelled line, folded under itself."""
     return wrap(text, indent=f"{_INDENT}{label.ljust(_LABEL)}", hang=" " * (_LABEL + len(_INDENT)))
 
 
@@ -195,16 +194,14 @@ def _pod(one: InspectedPod, severity: str | None) -> str:
     pod, grant = one.pod, one.pod.grant
     state = severity.upper() if severity else ("OK" if one.facts else "UNKNOWN")
     lines = [f"{pod.key}  {pod.role.value}  {state}"]
-    lines.append(_field("asked", ", ".join(f"{one.nad} as {one.interface or pod.interface}" for one in pod.requests)))
+    lines.append(field("asked", ", ".join(f"{one.nad} as {one.interface or pod.interface}" for one in pod.requests)))
     mtu = f"mtu {grant.mtu_bytes}" if grant and grant.mtu_bytes else ""
-    lines.append(
-        _field("granted", "  ".join(filter(None, (str(grant.address), grant.mac, mtu))) if grant else "nothing: no network-status")
-    )
+    lines.append(field("granted", "  ".join(filter(None, (str(grant.address), grant.mac, mtu))) if grant else "nothing: no network-status"))
     if one.facts is None:
-        lines.append(_field("kernel", one.why_not or "its network namespace was not found"))
+        lines.append(field("kernel", one.why_not or "its network namespace was not found"))
     else:
         lines += _kernel(one)
-    lines += [_field("problem", problem) for problem in pod.problems]
+    lines += [field("problem", problem) for problem in pod.problems]
     return "\n".join(lines)
 
 
@@ -214,20 +211,20 @@ def _kernel(one: InspectedPod) -> list[str]:
         return []
     kernel = documents.kernel(one.pod, facts)
     if not kernel["present"]:
-        lines = [_field("kernel", f"no {one.pod.interface}; there are {', '.join(kernel['links'])}")]
+        lines = [field("kernel", f"no {one.pod.interface}; there are {', '.join(kernel['links'])}")]
     else:
         up = ("up" if kernel["up"] else "DOWN") + (", carrier" if kernel["carrier"] else ", NO CARRIER")
         addresses = ", ".join(kernel["addresses"]) or "no address"
-        lines = [_field("kernel", f"{addresses}  {kernel['mac']}  mtu {kernel['mtu_bytes']}  {up}")]
+        lines = [field("kernel", f"{addresses}  {kernel['mac']}  mtu {kernel['mtu_bytes']}  {up}")]
     routes = [_route(route) for route in kernel["routes"]]
-    lines += [_field("routes" if i == 0 else "", route) for i, route in enumerate(routes)]
+    lines += [field("routes" if i == 0 else "", route) for i, route in enumerate(routes)]
     counters = kernel["counters"]
     if counters:
         told = ", ".join(
             f"{short} {counters[way]['errors']} errors {counters[way]['drops']} drops"
             for short, way in (("rx", "receive"), ("tx", "transmit"))
         )
-        lines.append(_field("counters", told))
+        lines.append(field("counters", told))
     return lines
 
 
