@@ -1,0 +1,98 @@
+# The ways in: `make demo` and `make test`. Everything else is what these two stand on.
+# Nothing outside the checkout is changed, but for missing Debian packages where make may install them (root with apt-get).
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# program:package, in Debian's names; only what is missing is installed.
+DEBIAN := ip:iproute2 tc:iproute2 nft:nftables unshare:util-linux curl:curl
+# Where there is no kubectl, the one that pip put into the virtual environment does.
+export PATH := $(PATH):$(abspath $(BIN))
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+.PHONY: demo
+demo: venv system root ## watch the agent find real faults in a small storage network on this machine (root)
+	@$(BIN)/python -m agent.lab.demo
+
+.PHONY: lab
+lab: venv system root ## keep such a network up until Ctrl-C, to look around in (root)
+	@$(BIN)/lhnet-agent lab up --foreground
+
+.PHONY: test
+test: check system ## make check, then every test
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: venv ## format, lint, types, who may import whom
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: venv ## let ruff write what it can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: venv
+venv: $(STAMP) ## the virtual environment, from the locked requirements
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@if ! $(BIN)/python -c '' 2>/dev/null; then \
+	  python=; \
+	  for each in python3 python3.13 python3.12 python3.11; do \
+	    if command -v $$each >/dev/null && $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$each; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then echo "make: Python 3.11 or newer is needed; none of python3, python3.13, python3.12, python3.11 is one" >&2; exit 1; fi; \
+	  if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then $(call install,python3-venv); fi; \
+	  echo "making $(VENV) with $$($$python --version)"; \
+	  $$python -m venv --clear $(VENV); \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements/dev.txt
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.PHONY: system
+system: ## programs of the system that the lab needs, installed where make may
+	@missing=; \
+	for pair in $(DEBIAN); do \
+	  if ! PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null; then case " $$missing " in *" $${pair##*:} "*) ;; *) missing="$$missing $${pair##*:}";; esac; fi; \
+	done; \
+	if [ -n "$$missing" ]; then $(call install,$$missing); fi
+
+# A test run without root skips what needs it and says so, hence no failure here: only a word on what is missing.
+define install
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    echo "installing Debian packages:" $(1); \
+    apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; \
+  else \
+    echo "make: missing here, please install (Debian's names):" $(1) >&2; \
+  fi
+endef
+
+.PHONY: root
+root:
+	@if [ "$$(id -u)" != 0 ]; then echo "make: the lab makes network namespaces and needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; fi
+
+.PHONY: manifests
+manifests: venv ## print what `kubectl apply -k manifests/base` would apply
+	@kubectl kustomize manifests/base
+
+.PHONY: lock
+lock: venv ## refresh requirements/*.txt from pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --extra kube --extra lab --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header -c requirements/dev.txt pyproject.toml -o requirements/run.txt
+
+.PHONY: clean
+clean: ## remove the virtual environment and every cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,167 @@
+"""The manifests in a real API server: it takes every object, admits the pod, and lets the agent read what it must and nothing else."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.lab.apiclient import ApiClient, ApiFailed
+from agent.lab.envtest import RealApi, find_assets
+from agent.lab.pki import make_pki, write_tokens
+
+Json = dict[str, Any]
+
+pytestmark = [
+    pytest.mark.apiserver,
+    pytest.mark.skipif(find_assets() is None, reason="KUBEBUILDER_ASSETS names no folder with etcd and kube-apiserver"),
+]
+
+ADMIN = "admin-token"
+LONGHORN = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "longhorn-system"}}
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/lhnet-system/leases"
+SETTINGS = "/apis/harvesterhci.io/v1beta1/settings"
+LONGHORN_SETTINGS = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/settings"
+PATCH = "application/merge-patch+json"
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in held]
+    for listener in held:
+        listener.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, objects: list[Json]) -> Iterator[tuple[RealApi, Path]]:
+    """With Longhorn's namespace there and the manifests applied twice, as an upgrade does."""
+    folder = tmp_path_factory.mktemp("apiserver")
+    pki = make_pki(folder, names=["127.0.0.1"])
+    write_tokens(folder / "tokens.csv", {ADMIN: ("admin", ["system:masters"])})
+    port, etcd_port, peer_port = free_ports(3)
+    assets = find_assets()
+    assert assets is not None
+    api = RealApi(
+        assets,
+        folder=folder / "run",
+        pki=pki,
+        tokens=folder / "tokens.csv",
+        admin_token=ADMIN,
+        port=port,
+        etcd_port=etcd_port,
+        etcd_peer_port=peer_port,
+    )
+
+    async def fill() -> None:
+        async with api.client() as admin:
+            await admin.apply_all([LONGHORN, *objects])
+            await admin.apply_all(objects)
+
+    try:
+        asyncio.run(api.start())
+        asyncio.run(fill())
+        yield api, pki.ca_cert
+    finally:
+        asyncio.run(api.stop())
+
+
+def answer(server: tuple[RealApi, Path], method: str, path: str, *, body: object = None, media: str = "", **query: str) -> int:
+    """Status of one request with the token of the agent's service account."""
+    api, ca_cert = server
+
+    async def ask() -> int:
+        async with api.client() as admin:
+            token = await admin.service_account_token("lhnet-system", "lhnet-agent")
+        async with ApiClient(server=api.url, token=token, ca_cert=ca_cert) as agent:
+            try:
+                await agent.request(method, path, body=body, media=media, query=query)
+            except ApiFailed as failed:
+                return failed.code
+            return 200
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/api/v1/nodes", {"fieldSelector": "metadata.name=harv41"}),
+        ("/api/v1/namespaces/longhorn-system/pods", {"labelSelector": "longhorn.io/managed-by=longhorn-manager"}),
+        ("/api/v1/namespaces/lhnet-system/pods", {"labelSelector": "app.kubernetes.io/name=lhnet-agent"}),
+        (SETTINGS, {"fieldSelector": "metadata.name=storage-network"}),
+        (SETTINGS, {"fieldSelector": "metadata.name=rwx-network"}),
+        (LONGHORN_SETTINGS, {"fieldSelector": "metadata.name=storage-network"}),
+        (LONGHORN_SETTINGS, {"fieldSelector": "metadata.name=storage-network-for-rwx-volume-enabled"}),
+        (LONGHORN_SETTINGS, {"fieldSelector": "metadata.name=endpoint-network-for-rwx-volume"}),
+        ("/apis/k8s.cni.cncf.io/v1/network-attachment-definitions", {}),
+        ("/apis/network.harvesterhci.io/v1beta1/clusternetworks", {}),
+        ("/apis/network.harvesterhci.io/v1beta1/vlanconfigs", {}),
+        (LEASES, {"fieldSelector": "metadata.name=lhnet-agent"}),
+    ],
+)
+def test_what_every_agent_watches_can_be_listed(server: tuple[RealApi, Path], path: str, query: dict[str, str]) -> None:
+    assert answer(server, "GET", path, **query) == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        (SETTINGS, {}),
+        (SETTINGS, {"fieldSelector": "metadata.name=backup-target"}),
+        (f"{SETTINGS}/ssl-certificates", {}),
+        (LONGHORN_SETTINGS, {}),
+        (LEASES, {}),
+        ("/api/v1/pods", {}),
+        ("/api/v1/namespaces/default/pods", {}),
+        ("/api/v1/namespaces/longhorn-system/secrets", {}),
+        ("/api/v1/namespaces/lhnet-system/secrets", {}),
+        ("/api/v1/namespaces/lhnet-system/configmaps", {}),
+    ],
+)
+def test_everything_else_is_closed(server: tuple[RealApi, Path], path: str, query: dict[str, str]) -> None:
+    assert answer(server, "GET", path, **query) == 403
+
+
+def test_the_lease_can_be_taken_but_not_made_or_removed(server: tuple[RealApi, Path]) -> None:
+    held = {"spec": {"holderIdentity": "harv41", "leaseDurationSeconds": 15}}
+    assert answer(server, "PATCH", f"{LEASES}/lhnet-agent", body=held, media=PATCH) == 200
+    assert answer(server, "PATCH", f"{LEASES}/another", body=held, media=PATCH) == 403
+    assert answer(server, "DELETE", f"{LEASES}/lhnet-agent") == 403
+    made = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "mine"}}
+    assert answer(server, "POST", LEASES, body=made) == 403
+
+
+def test_it_cannot_touch_a_pod(server: tuple[RealApi, Path]) -> None:
+    assert answer(server, "DELETE", "/api/v1/namespaces/longhorn-system/pods/any") == 403
+    assert answer(server, "POST", "/api/v1/namespaces/lhnet-system/pods", body={"kind": "Pod", "apiVersion": "v1"}) == 403
+
+
+def test_the_namespace_admits_the_pod_and_another_one_with_the_baseline_would_not(
+    server: tuple[RealApi, Path], daemon_set: Json, pod: Json
+) -> None:
+    """The pod that the DaemonSet's controller would make, through the admission of a real server."""
+    api, _ = server
+    strict = {"name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}
+
+    def made(namespace: str) -> Json:
+        labels = daemon_set["spec"]["template"]["metadata"]["labels"]
+        metadata = {"name": "lhnet-agent-x", "namespace": namespace, "labels": labels}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod}
+
+    async def make() -> str:
+        async with api.client() as admin:
+            await admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": strict})
+            held = await admin.apply(made("lhnet-system"))
+            assert held["spec"]["containers"][0]["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN", "NET_RAW", "NET_BROADCAST"]
+            try:
+                await admin.apply(made("strict"))
+            except ApiFailed as failed:
+                return str(failed)
+            return "admitted"
+
+    refused = asyncio.run(make())
+    assert "PodSecurity" in refused
+    assert "baseline" in refused
