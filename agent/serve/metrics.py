@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from agent.model.finding import ActiveFinding, Verdict
 from agent.model.mesh import Histogram, PairState
 from agent.model.peers import Mode
+from agent.model.pool import EntryState, PoolState
 from agent.model.probe import ProbeKind, Reason
 from agent.model.records import SourceState
 from agent.model.view import InspectedPod, NodeView
@@ -48,12 +49,35 @@ class _NodeCollector(Collector):
         yield from _findings(view)
         yield from _interfaces(view.inspected)
         yield from _probes(view)
+        yield from _pools(view.pools)
+        yield from _sandboxes(view)
         yield _family(names.CHECK_SUCCESS, [((run.name,), float(run.success)) for run in view.checks])
         yield _family(names.CHECK_DURATION, [((run.name,), run.duration_seconds) for run in view.checks])
         yield _family(names.SOURCE_AGE, [((source.name,), source.age_seconds) for source in view.sources if _has_age(source.state)])
         if view.configured is not None:
             yield _family(names.SETTING_CONFIGURED, [((), float(view.configured))])
         yield _family(names.SETTING_IN_PROGRESS, [((), view.applying_seconds)])
+
+
+def _pools(pools: tuple[PoolState, ...]) -> Iterator[Metric]:
+    """On the holder only; a pool that cannot be counted has no number rather than a wrong one."""
+    used = [(state.pool, nad) for state in pools for nad in state.nads]
+    yield _family(names.POOL_CAPACITY, [((pool, nad.nad), float(nad.capacity)) for pool, nad in used])
+    yield _family(names.POOL_FREE, [((pool, nad.nad), float(nad.free)) for pool, nad in used if nad.free is not None])
+    needs = [
+        ((pool, nad.nad, when), float(number))
+        for pool, nad in used
+        if nad.demand is not None
+        for when, number in (("steady", nad.demand.steady), ("upgrade", nad.demand.upgrade))
+    ]
+    yield _family(names.POOL_REQUIRED, needs)
+    counted = [((state.pool, kind.value), float(state.count(kind))) for state in pools if not state.problem for kind in EntryState]
+    yield _family(names.POOL_ALLOCATED, counted)
+
+
+def _sandboxes(view: NodeView) -> Iterator[Metric]:
+    yield _family(names.SANDBOX_FAILURES, [((str(cause), str(kind)), float(n)) for (cause, kind), n in view.sandbox_totals.items()])
+    yield _family(names.SANDBOX_FAILING, [((str(cause), str(kind)), float(n)) for (cause, kind), n in view.sandbox_pods.items()])
 
 
 def _has_age(state: SourceState) -> bool:
@@ -76,7 +100,7 @@ def _findings(view: NodeView) -> Iterator[Metric]:
     counted: Counter[tuple[str, ...]] = Counter()
     ignored: Counter[tuple[str, ...]] = Counter()
     told: list[ActiveFinding] = []
-    for active in worst_first(view.findings):
+    for active in worst_first((*view.findings, *view.cluster_findings)):
         one = active.finding
         if one.ignored is not None:
             ignored[(one.id,)] += 1

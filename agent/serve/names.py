@@ -53,6 +53,12 @@ CHECK_DURATION = _gauge("lhnet_check_duration_seconds", "How long the last run o
 SOURCE_AGE = _gauge("lhnet_source_age_seconds", "Time since the watch of the source was lost; 0 while it lives.", "source")
 SETTING_CONFIGURED = _gauge("lhnet_setting_configured", "Whether Harvester says that its setting storage-network is applied.")
 SETTING_IN_PROGRESS = _gauge("lhnet_setting_in_progress_seconds", "How long the setting has been in the making, by our own clock.")
+POOL_CAPACITY = _gauge("lhnet_pool_capacity_addresses", "Addresses that the pool can give to pods of the NAD.", "pool", "nad")
+POOL_FREE = _gauge("lhnet_pool_free_addresses", "Addresses that a new pod of the NAD could really get.", "pool", "nad")
+POOL_REQUIRED = _gauge("lhnet_pool_required_addresses", "Addresses that the cluster needs of the pool.", "pool", "nad", "when")
+POOL_ALLOCATED = _gauge("lhnet_pool_allocated_addresses", "Entries of the pool by what became of their pod.", "pool", "state")
+SANDBOX_FAILURES = _counter("lhnet_sandbox_failures", "Sandbox failures of storage pods heard as they happened.", "cause", "network_kind")
+SANDBOX_FAILING = _gauge("lhnet_sandbox_failing_pods", "Storage pods that cannot start now.", "cause", "network_kind")
 SERIES_DROPPED = _gauge("lhnet_series_dropped", "Series left out to keep the budget.", "family")
 
 ALL = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
