@@ -1,0 +1,117 @@
+"""All API objects of a lab, in an order in which they can be created: definitions, namespaces, nodes, the agent's own, settings, pods.
+
+Made from the plan alone, plus the agent's manifests, which are read so that the lab runs with exactly the rights that a cluster would
+give. It talks to no server: see apiclient and api.
+"""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agent.lab.objects_longhorn import longhorn_objects
+from agent.lab.objects_pods import agent_pod, node_object, pod_object
+from agent.lab.objects_storage import (
+    MONITORING_NAMESPACE,
+    cluster_networks,
+    harvester_settings,
+    ip_pool,
+    monitoring,
+    nad,
+    reservation,
+    vlan_config,
+    vlan_status,
+)
+from agent.lab.plan import AGENT_NAMESPACE, LONGHORN_NAMESPACE, NAD_NAMESPACE, LabPlan
+
+Json = dict[str, Any]
+
+NAMESPACES = (LONGHORN_NAMESPACE, NAD_NAMESPACE, MONITORING_NAMESPACE, AGENT_NAMESPACE)
+MANIFEST_KINDS = frozenset(
+    {
+        "Namespace",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "Lease",
+        "DaemonSet",
+        "ConfigMap",
+        "Service",
+    }
+)
+"""What of the manifests an API server can hold by itself; a kustomization, for one, it cannot."""
+
+
+def everything(plan: LabPlan, *, manifests: Path | None = None) -> list[Json]:
+    """Each object with its status. Raises ValueError if the manifests cannot be read as YAML."""
+    own = agent_objects(manifests)
+    brought = {obj["metadata"]["name"] for obj in own if obj["kind"] == "Namespace"}
+    objects = [*definitions(), *(namespace(name) for name in NAMESPACES if name not in brought)]
+    objects += [obj for obj in own if obj["kind"] == "Namespace"]
+    objects += [node_object(node) for node in plan.nodes]
+    objects += [obj for obj in own if obj["kind"] != "Namespace"]
+    objects += cluster_objects(plan)
+    objects += [pod_object(plan, pod) for pod in plan.pods]
+    objects += [agent_pod(node) for node in plan.nodes]
+    return objects
+
+
+def cluster_objects(plan: LabPlan) -> list[Json]:
+    """What Harvester, whereabouts, Longhorn and Rancher's monitoring hold."""
+    names = [node.name for node in plan.nodes]
+    return [
+        *harvester_settings(plan),
+        nad(plan),
+        *cluster_networks(plan),
+        vlan_config(plan, names),
+        *(vlan_status(name) for name in names),
+        ip_pool(plan),
+        *(reservation(pod) for pod in plan.pods if pod.storage_address),
+        *longhorn_objects(plan),
+        *monitoring(),
+    ]
+
+
+def namespace(name: str) -> Json:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def definitions() -> list[Json]:
+    """The CustomResourceDefinitions that come with the package."""
+    folder = files("agent.lab").joinpath("crds")
+    texts = [entry.read_text("utf-8") for entry in sorted(folder.iterdir(), key=lambda entry: entry.name) if entry.name.endswith(".yaml")]
+    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+
+
+def agent_objects(manifests: Path | None) -> list[Json]:
+    """The agent's own objects out of a folder of manifests; without one, the ServiceAccount and the Lease alone."""
+    found = list(_read(manifests)) if manifests is not None and manifests.is_dir() else []
+    kinds = {obj["kind"] for obj in found}
+    if "ServiceAccount" not in kinds:
+        found.append({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "lhnet-agent", "namespace": AGENT_NAMESPACE}})
+    if "Lease" not in kinds:
+        metadata = {"name": "lhnet-agent", "namespace": AGENT_NAMESPACE}
+        found.append({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata})
+    return sorted(found, key=lambda obj: obj["kind"] != "Namespace")
+
+
+def _read(folder: Path) -> Iterator[Json]:
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            documents = list(yaml.safe_load_all(path.read_text("utf-8")))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+        for document in documents:
+            if isinstance(document, dict) and document.get("kind") in MANIFEST_KINDS and isinstance(document.get("metadata"), dict):
+                yield _at_home(document)
+
+
+def _at_home(obj: Json) -> Json:
+    """The namespace that `kubectl apply -n` or a kustomization would fill in."""
+    if obj["kind"] in ("Namespace", "ClusterRole", "ClusterRoleBinding") or obj["metadata"].get("namespace"):
+        return obj
+    return {**obj, "metadata": {**obj["metadata"], "namespace": AGENT_NAMESPACE}}
