@@ -10,7 +10,7 @@ from typing import Any
 from agent.checks.base import Context, Outcome
 from agent.clock import Clock
 from agent.config import Settings
-from agent.model.catalogue import CATALOGUE
+from agent.model.catalogue import CATALOGUE, identity
 from agent.model.cluster import ClusterFacts
 from agent.model.finding import ActiveFinding, Finding
 from agent.model.holder import HolderFacts
@@ -24,6 +24,9 @@ from agent.rules.itself import check_failed
 from agent.rules.mode import Reading, read_mode
 from agent.rules.nad import parse_nad
 from agent.rules.netstatus import storage_pods
+
+EXPLANATION_ROUNDS = 3
+"""Contract §3: an explanation that is not renewed for three rounds lapses."""
 
 OnChange = Callable[[str, Finding], None]
 """Called with `raised`, `cleared` or `reason`, and the finding."""
@@ -54,6 +57,7 @@ class Board:
         self._nads: dict[str, NadConfig] = {}
         self._revisions: tuple[int, ...] = ()
         self._applying_since: float | None = None
+        self._explanations: dict[ledger.Key, tuple[str, float]] = {}
 
     def context(self) -> Context:
         """Everything known now; the storage pods are the same tuple for as long as nothing about them changed."""
@@ -139,7 +143,7 @@ class Board:
 
     def _compose(self) -> None:
         mode = self._reading.mode
-        standing = explain(ledger.standing(self._ledger))
+        standing = self._explained(ledger.standing(self._ledger))
         told = verdict.apply_settings(
             standing,
             severities=self._settings.findings.severities,
@@ -168,6 +172,24 @@ class Board:
             ready=ready,
             not_ready_because=because,
         )
+
+    def _explained(self, standing: tuple[ActiveFinding, ...]) -> tuple[ActiveFinding, ...]:
+        """With explanations; one that is not renewed goes on for three rounds, in which what it explained has time to clear as well."""
+        now = self._clock.monotonic()
+        lasting = EXPLANATION_ROUNDS * self._settings.probe.interval_seconds
+        remembered = {key: (why, at) for key, (why, at) in self._explanations.items() if now - at < lasting}
+        told = []
+        for active in explain(standing):
+            key = identity(active.finding)
+            why = active.finding.explained_by
+            if why is not None:
+                remembered[key] = (why, now)
+            elif key in remembered:
+                active = replace(active, finding=replace(active.finding, explained_by=remembered[key][0]))  # noqa: PLW2901
+            told.append(active)
+        present = {identity(active.finding) for active in standing}
+        self._explanations = {key: value for key, value in remembered.items() if key in present}
+        return tuple(told)
 
     def _readiness(self, shown: tuple[ActiveFinding, ...]) -> tuple[bool, str, bool]:
         """Ready, why not, and whether the first round is complete."""

@@ -26,7 +26,7 @@ from agent.rules.pace import offset_seconds
 from agent.rules.select import Selection, pairs_of, select
 
 REPEAT_AFTER_SECONDS = 1.0
-"""A failed probe is repeated after this long (contract §4)."""
+"""A failed probe is repeated after this long (contract §4), and so is the first good one of a pair that failed: mended is told soon."""
 REPEAT_SHARE = 4
 """At most a quarter of the fan-out is repeated in a round."""
 PING_TIMEOUT_SECONDS = 1.0
@@ -141,7 +141,9 @@ class Reachability:
 
     async def _ask(self, pair: Pair, get_context: GetContext, publish: Publish) -> None:
         reason = await self._probe(pair, get_context, publish)
-        if reason in _REPEATED and self._repeats_left > 0:
+        state = self._states.get(pair.key)
+        mending = reason is Reason.OK and state is not None and state.failing
+        if (reason in _REPEATED or mending) and self._repeats_left > 0:
             self._repeats_left -= 1
             await self._sleep(REPEAT_AFTER_SECONDS)
             await self._probe(pair, get_context, publish)

@@ -2,9 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from agent.model.cluster import Known, never
 from agent.model.records import EventRecord, NadRecord, NodeRecord, PoolRecord, ReservationRecord, SourceStatus
+
+
+class LeaseState(StrEnum):
+    """Who judges the cluster as a whole, as this agent sees it (contract §3)."""
+
+    HOLDER = "holder"
+    OTHER = "other"
+    UNCONFIRMED = "unconfirmed"
+    """We held it last and can neither renew it nor read that somebody else has it: the duty goes on."""
+    NONE = "none"
+    """Nobody, as far as can be seen from here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseView:
+    state: LeaseState = LeaseState.NONE
+    holder: str | None = None
+    """Node name: ours for `holder` and `unconfirmed`."""
+    detail: str | None = None
+    """What stands in the way, in words."""
+
+    @property
+    def on_duty(self) -> bool:
+        """The cluster-wide sources are ours to watch and the cluster findings ours to raise."""
+        return self.state in (LeaseState.HOLDER, LeaseState.UNCONFIRMED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

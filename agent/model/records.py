@@ -160,6 +160,8 @@ class EventRecord:
     first_seen_age_seconds: float | None = None
     last_seen_age_seconds: float | None = None
     resource_version: str = ""
+    seen_monotonic_seconds: float | None = None
+    """When the two ages were true."""
     live: bool = False
     """Heard by the watch, not found in a first list: only these are counted as failures of now."""
 

@@ -1,5 +1,6 @@
 """The board: what the checks saw becomes one view, with mode, readiness, history and verdict."""
 
+from test_verdict import unreachable
 from unitworld import NAD, down, facts, file, pod, record
 
 from agent.checks.base import Outcome
@@ -148,6 +149,22 @@ def test_a_failed_check_keeps_what_it_knew():
     bench.look(DOWN, **LOOKED)
     bench.board.ran(CheckRun(name="interfaces", success=False, duration_seconds=0.1, finished_monotonic_seconds=0.0), "it raised")
     assert {active.finding.id for active in bench.board.view().findings} == {"interface-down", "check-failed"}
+
+
+def test_an_explanation_outlives_its_cause_by_three_rounds_so_that_pairs_clear_with_it():
+    bench = Bench()
+    bench.complete()
+    pair = unreachable().finding
+    bench.look(DOWN, **LOOKED)
+    bench.look(pair, check="reachability")
+    explained = {active.finding.id: active.finding.explained_by for active in bench.board.view().findings}
+    assert explained["peer-unreachable"] == DOWN.name
+    bench.now = 5.0
+    bench.look(**LOOKED)
+    assert bench.board.view().verdict is Verdict.OK
+    bench.now = 31.0
+    bench.look(**LOOKED)
+    assert bench.board.view().verdict is Verdict.CRITICAL
 
 
 def test_what_the_holder_forgets_has_not_cleared():

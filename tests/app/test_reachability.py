@@ -113,16 +113,16 @@ async def test_a_failure_is_repeated_after_a_second_and_is_a_finding_in_the_same
     assert kept.failure.reason in (Reason.NO_ROUTE, Reason.TIMEOUT)
 
 
-async def test_it_clears_after_two_good_rounds():
+async def test_it_clears_after_two_good_probes_of_which_the_second_comes_after_a_second():
     world = World()
     world.answers = {ProbeKind.TCP: Reason.REFUSED}
     await world.round()
     assert [claim.finding.id for claim in world.claims] == ["peer-port-closed"]
-    world.answers = {}
-    await world.round()
-    assert world.claims
+    world.answers, world.plans, world.asked_at = {}, [], []
     await world.round()
     assert world.claims == []
+    moments = [at for plan, at in zip(world.plans, world.asked_at, strict=True) if plan.kind is ProbeKind.TCP]
+    assert moments[1] - moments[0] == 1.0
 
 
 async def test_a_peer_that_departs_takes_its_finding_and_its_row_along_at_once():

@@ -1,0 +1,166 @@
+"""A lab's cluster behind the embedded API, changed as a test wants it, and the command line asked about it."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agent.cli import main
+from agent.lab.api import make_server, new_store, server_context
+from agent.lab.objects import everything
+from agent.lab.pki import Pki, make_pki, write_tokens
+from agent.lab.plan import LabPlan, make_plan
+
+Json = dict[str, Any]
+Answer = Callable[[web.Request], web.Response | None]
+
+ADMIN, READER = "admin-token", "reader-token"
+USERS = {ADMIN: ("admin", ["system:masters"]), READER: ("reader", [])}
+PLAN = make_plan()
+NAD = "harvester-system/storagenetwork-95bj4"
+SETTING_KEYS = "storage-network.settings.harvesterhci.io"
+
+
+@dataclass(frozen=True)
+class Said:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Json:
+        return json.loads(self.out)
+
+    def step(self, title: str) -> Json:
+        return next(step for step in self.document["steps"] if step["title"] == title)
+
+    @property
+    def results(self) -> dict[str, str]:
+        return {step["title"]: step["result"] for step in self.document["steps"]}
+
+
+class Objects:
+    """All objects of a lab, to be broken before the server starts with them."""
+
+    def __init__(self, plan: LabPlan = PLAN) -> None:
+        self.plan = plan
+        self.all = everything(plan)
+
+    def find(self, kind: str, name: str = "", *, group: str = "") -> Json:
+        return next(one for one in self.every(kind, group=group) if one["metadata"]["name"].startswith(name))
+
+    def every(self, kind: str, *, group: str = "") -> list[Json]:
+        return [one for one in self.all if one["kind"] == kind and group in one["apiVersion"]]
+
+    def managers(self) -> list[Json]:
+        return [one for one in self.every("Pod") if one["metadata"]["name"].startswith("instance-manager-")]
+
+    @property
+    def setting(self) -> Json:
+        return self.find("Setting", "storage-network", group="harvesterhci.io")
+
+    @property
+    def longhorn_setting(self) -> Json:
+        return next(one for one in self.every("Setting", group="longhorn.io") if one["metadata"]["name"] == "storage-network")
+
+    def remove(self, *gone: Json) -> None:
+        self.all = [one for one in self.all if not any(one is other for other in gone)]
+
+    def without_crds(self, *suffixes: str) -> None:
+        """The definitions, and every object that needs one."""
+        defined = {
+            (crd["spec"]["group"], crd["spec"]["names"]["kind"])
+            for crd in self.every("CustomResourceDefinition")
+            if crd["metadata"]["name"].endswith(suffixes)
+        }
+        self.all = [
+            one
+            for one in self.all
+            if not (one["kind"] == "CustomResourceDefinition" and one["metadata"]["name"].endswith(suffixes))
+            and (one["apiVersion"].partition("/")[0], one["kind"]) not in defined
+        ]
+
+    def without_agents(self) -> None:
+        self.remove(*(pod for pod in self.every("Pod") if pod["metadata"]["name"].startswith("lhnet-agent-")))
+
+
+def prepare(folder: Path) -> Pki:
+    write_tokens(folder / "tokens.csv", USERS)
+    return make_pki(folder, names=["127.0.0.1"])
+
+
+def write_kubeconfig(path: Path, *, url: str, pki: Pki, token: str = ADMIN, context: str = "lab") -> Path:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "lab", "cluster": {"server": url, "certificate-authority": str(pki.ca_cert)}}],
+        "users": [{"name": "me", "user": {"token": token}}],
+        "contexts": [{"name": context, "context": {"cluster": "lab", "user": "me"}}],
+        "current-context": context,
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+class World:
+    """Asks the command line about one cluster after the other; every request that reached the server is in `requests`."""
+
+    def __init__(self, folder: Path, pki: Pki, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.pki, self._capsys = folder, pki, capsys
+        self.requests: list[tuple[str, str]] = []
+
+    async def ask(self, objects: Iterable[Json], *words: str, token: str = ADMIN, answer: Answer | None = None) -> Said:
+        """`answer` may answer a request instead of the server."""
+        async with self.serve(objects, answer) as url:
+            kubeconfig = write_kubeconfig(self.folder / "kubeconfig", url=url, pki=self.pki, token=token)
+            return await self.run(*words, "--kubeconfig", str(kubeconfig))
+
+    async def run(self, *words: str) -> Said:
+        self._capsys.readouterr()
+        try:
+            status = await asyncio.to_thread(main, words)
+        except SystemExit as end:
+            status = int(end.code or 0)
+        captured = self._capsys.readouterr()
+        return Said(status, captured.out, captured.err)
+
+    @contextlib.asynccontextmanager
+    async def serve(self, objects: Iterable[Json], answer: Answer | None = None) -> AsyncIterator[str]:
+        store = new_store(objects)
+        app = make_server(store, tokens=self.folder / "tokens.csv", secret=b"of this test").app()
+
+        @web.middleware
+        async def first(request: web.Request, handler: Any) -> web.StreamResponse:
+            self.requests.append((request.method, request.path))
+            mine = answer(request) if answer else None
+            return mine if mine is not None else await handler(request)
+
+        app.middlewares.append(first)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server_context(cert=self.pki.cert, key=self.pki.key))
+            await site.start()
+            yield f"https://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            store.end_watches()
+            await runner.cleanup()
+
+
+def refusing(*parts: str, code: int = 403) -> Answer:
+    """The server refuses whatever has one of these in its path."""
+    reasons = {403: "Forbidden", 404: "NotFound", 500: "InternalError"}
+
+    def answer(request: web.Request) -> web.Response | None:
+        if not any(part in request.path for part in parts):
+            return None
+        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reasons[code], "code": code, "message": "not for you"}
+        return web.json_response(body, status=code)
+
+    return answer
