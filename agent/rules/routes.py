@@ -1,6 +1,7 @@
 """Judges where a storage pod's kernel sends packets for the storage range: over the storage interface, on-link, all of it.
 
-The range is cut at every route's border, and each piece is looked up as the kernel would: longest prefix first, then the lowest metric.
+The range is cut at every route's border, and each piece is looked up as the kernel would: policy rules in their order, in the table the
+longest prefix first, then the lowest metric.
 """
 
 from collections.abc import Iterable
@@ -8,11 +9,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from agent.model.finding import Finding, short
-from agent.model.net import IPNetwork, Link, NamespaceFacts, Route
+from agent.model.net import IPAddress, IPNetwork, Link, NamespaceFacts, Route
 from agent.model.peers import StoragePod
 from agent.rules.make import make, pod_subject
 
-MAIN_TABLE = 254
+MAIN_TABLE, LOCAL_TABLE = 254, 255
+MAX_ROUTES = 2000
+"""Of those that meet the range; a pod has a handful, and each adds a piece."""
 _DEAD = ("blackhole", "unreachable", "prohibit", "throw")
 
 
@@ -38,7 +41,7 @@ def judge_routes(
     for network in ranges:
         if network.version != pod.address.version:
             continue
-        pieces = cut(network, facts.routes, link)
+        pieces = cut(network, facts, link, source=pod.address)
         missing = [piece for piece in pieces if not piece.on_link]
         if missing:
             return _missing(pod, facts, network, missing, link)
@@ -48,25 +51,65 @@ def judge_routes(
     return None
 
 
-def cut(network: IPNetwork, routes: Iterable[Route], link: Link) -> list[Piece]:
-    """The pieces of `network`, in order, each with the route that the main table gives it."""
+def cut(network: IPNetwork, facts: NamespaceFacts, link: Link, *, source: IPAddress) -> list[Piece]:
+    """The pieces of `network`, in order, each with the route that a packet from `source` takes: policy rules by priority, and in the
+    table that they name the longest prefix, then the lowest metric. Rules with conditions that we cannot weigh (marks, ports, input
+    interfaces) are left out."""
     low, high = int(network.network_address), int(network.broadcast_address)
-    usable = [route for route in routes if route.table == MAIN_TABLE and route.to.version == network.version and route.kind != "local"]
-    usable = [route for route in usable if int(route.to.network_address) <= high and int(route.to.broadcast_address) >= low]
+    tables = _tables(facts, source)
+    used = {table for _, table, _ in tables if table is not None}
+    usable = [route for route in facts.routes if route.table in used and route.to.version == network.version and route.kind != "local"]
+    usable = [route for route in usable if _meets(route.to, low, high)][:MAX_ROUTES]
     borders = {low, high + 1}
-    for route in usable:
-        borders |= {max(low, int(route.to.network_address)), min(high, int(route.to.broadcast_address)) + 1}
-    edges = sorted(borders)
+    for to in [*(route.to for route in usable), *(to for to, _, _ in tables if to is not None and _meets(to, low, high))]:
+        borders |= {max(low, int(to.network_address)), min(high, int(to.broadcast_address)) + 1}
     pieces: list[Piece] = []
-    for first, after in pairwise(edges):
-        over = [route for route in usable if int(route.to.network_address) <= first and int(route.to.broadcast_address) >= after - 1]
-        best = min(over, key=lambda route: (-route.to.prefixlen, route.metric), default=None)
-        on_link = any(_straight(route, link) for route in over)
+    for first, after in pairwise(sorted(borders)):
+        best = _lookup(first, tables, usable, network)
+        on_link = any(_straight(route, link) and _holds(route.to, first) for route in usable)
         if pieces and pieces[-1].best == best and pieces[-1].on_link == on_link:
             pieces[-1] = Piece(first=pieces[-1].first, last=after - 1, best=best, on_link=on_link)
         else:
             pieces.append(Piece(first=first, last=after - 1, best=best, on_link=on_link))
     return pieces
+
+
+_Table = tuple[IPNetwork | None, int | None, str]
+"""For which destinations (None: all), which table, and the rule's action where it names none."""
+
+
+def _tables(facts: NamespaceFacts, source: IPAddress) -> list[_Table]:
+    """What a packet from `source` is looked up in, in order. Without rules that were read: the table `main`."""
+    found: list[_Table] = []
+    for rule in sorted(facts.rules, key=lambda rule: rule.priority):
+        known = rule.action == "to_table" or rule.action in _DEAD
+        conditional = rule.input_link or rule.output_link or rule.mark is not None or rule.inverted or rule.more
+        if not known or conditional or rule.family != source.version or rule.table == LOCAL_TABLE:
+            continue
+        if rule.source is None or source in rule.source:
+            found.append((rule.to, rule.table if rule.action == "to_table" else None, rule.action))
+    return found or [(None, MAIN_TABLE, "to_table")]
+
+
+def _lookup(number: int, tables: list[_Table], usable: list[Route], network: IPNetwork) -> Route | None:
+    for to, table, action in tables:
+        if to is not None and not _holds(to, number):
+            continue
+        if table is None:
+            return Route(to=to or network, kind=action)
+        over = [route for route in usable if route.table == table and _holds(route.to, number)]
+        best = min(over, key=lambda route: (-route.to.prefixlen, route.metric), default=None)
+        if best is not None and best.kind != "throw":
+            return best
+    return None
+
+
+def _holds(network: IPNetwork, number: int) -> bool:
+    return int(network.network_address) <= number <= int(network.broadcast_address)
+
+
+def _meets(network: IPNetwork, low: int, high: int) -> bool:
+    return int(network.network_address) <= high and int(network.broadcast_address) >= low
 
 
 def _straight(route: Route | None, link: Link) -> bool:
@@ -128,6 +171,7 @@ def describe(route: Route | None, facts: NamespaceFacts) -> str:
     device = facts.link_at(route.link_index)
     words += ["dev", device.name] if device else []
     words += ["scope", route.scope] if route.scope not in ("global", "universe") else []
+    words += ["table", str(route.table)] if route.table != MAIN_TABLE else []
     words += ["src", str(route.source)] if route.source else []
     words += ["metric", str(route.metric)] if route.metric and route.to.version == 4 else []
     return " ".join(words)

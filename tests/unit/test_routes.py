@@ -1,11 +1,12 @@
 """Where a storage pod's kernel sends packets for the storage range."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
 
 from unitworld import DEFAULT, GATEWAY, LHNET1, ON_LINK, facts, pod
 
-from agent.model.net import Route
+from agent.model.net import Route, Rule
 from agent.rules.routes import cut, judge_routes
 
 RANGE = (ip_network("192.168.0.0/24"),)
@@ -86,8 +87,50 @@ def test_pieces_cover_the_range_without_gap_or_overlap():
         Route(to=ip_network("192.168.0.64/26"), link_index=2),
         Route(to=ip_network("192.168.0.70/32"), link_index=3),
     )
-    pieces = cut(RANGE[0], routes, LHNET1)
+    pieces = cut(RANGE[0], facts(routes=routes), LHNET1, source=ip_address("192.168.0.2"))
     assert pieces[0].first == int(RANGE[0][0])
     assert pieces[-1].last == int(RANGE[0][-1])
     assert all(left.last + 1 == right.first for left, right in pairwise(pieces))
     assert [piece.best and piece.best.link_index for piece in pieces] == [3, 2, 3, 2, 3]
+
+
+def ruled(*rules, routes):
+    every = [Rule(family=4, priority=0, table=255), Rule(family=4, priority=32766, table=254), *rules]
+    return replace(facts(routes=routes), rules=tuple(every))
+
+
+STRAY = Route(to=ip_network("0.0.0.0/0"), via=ip_address("10.52.0.1"), link_index=2, table=100)
+
+
+def test_a_policy_rule_that_sends_a_peer_to_another_table_shadows_that_peer():
+    rule = Rule(family=4, priority=100, table=100, to=ip_network("192.168.0.3/32"))
+    found = judge_routes(pod(), ruled(rule, routes=(DEFAULT, ON_LINK, STRAY)), ranges=RANGE)
+    assert found is not None
+    assert found.id == "route-shadowed"
+    assert "192.168.0.3 – 192.168.0.3" in found.summary
+    assert "table 100" in found.summary
+
+
+def test_a_policy_rule_for_the_pods_own_address_takes_everything():
+    rule = Rule(family=4, priority=100, table=100, source=ip_network("192.168.0.2/32"))
+    found = judge_routes(pod(), ruled(rule, routes=(DEFAULT, ON_LINK, STRAY)), ranges=RANGE)
+    assert found is not None
+    assert found.id == "route-shadowed"
+
+
+def test_a_rule_that_forbids_is_told_with_its_kind():
+    rule = Rule(family=4, priority=100, action="prohibit", to=ip_network("192.168.0.0/25"))
+    found = judge_routes(pod(), ruled(rule, routes=(DEFAULT, ON_LINK)), ranges=RANGE)
+    assert found is not None
+    assert (found.id, found.reason) == ("route-shadowed", "prohibit")
+
+
+def test_rules_for_others_and_tables_that_know_nothing_of_the_range_change_nothing():
+    rules = (
+        Rule(family=4, priority=100, table=100, source=ip_network("10.9.9.9/32")),
+        Rule(family=4, priority=101, table=100, mark=7),
+        Rule(family=6, priority=102, table=100),
+        Rule(family=4, priority=103, table=200),
+        Rule(family=4, priority=40000, table=100),
+    )
+    assert judge_routes(pod(), ruled(*rules, routes=(DEFAULT, ON_LINK, STRAY)), ranges=RANGE) is None
