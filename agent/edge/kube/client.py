@@ -7,6 +7,7 @@ after a 401 the credentials are read again, and the request is sent once more if
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ class KubeClient:
         self._timeouts = timeouts or Timeouts()
         self._line_bytes = line_bytes
         self._session: aiohttp.ClientSession | None = None
+        self._server_clock: tuple[float, float] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,7 +121,17 @@ class KubeClient:
                     response.release()
         except TimeoutError as error:
             raise AnswerTimedOut(f"{method} {path}: the answer was not complete after {LIST_SECONDS:.0f} s") from error
-        return Answer(body=content, server_unix_seconds=http_date_seconds(response.headers.get("Date")))
+        answer = Answer(body=content, server_unix_seconds=http_date_seconds(response.headers.get("Date")))
+        if answer.server_unix_seconds is not None:
+            self._server_clock = (time.monotonic(), answer.server_unix_seconds)
+        return answer
+
+    def server_wall_seconds(self) -> float | None:
+        """The API server's wall clock as of now, by its last Date header and our monotonic clock; None before its first answer."""
+        if self._server_clock is None:
+            return None
+        at, server = self._server_clock
+        return server + time.monotonic() - at
 
     async def get(self, path: str, *, decoder: "msgspec.json.Decoder[S]", query: Mapping[str, str] | None = None) -> S:
         return decode((await self.request_json("GET", path, query=query)).body, decoder=decoder, what=path)
