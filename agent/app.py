@@ -7,18 +7,23 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent import __version__
-from agent.checks.base import Check, Outcome, run_once
+from agent.asking import EXPLANATIONS, Asking
+from agent.checks.base import Check
 from agent.checks.board import Board
 from agent.checks.interfaces import Interfaces
 from agent.checks.itself import Itself
 from agent.checks.namespaces import Namespaces
+from agent.checks.pools import Pools
 from agent.checks.reachability import Reachability
+from agent.checks.sandboxes import Sandboxes
+from agent.checks.setting import SettingCheck
 from agent.clock import Clock
 from agent.config import Settings
+from agent.duty import CLOCK_EVERY_SECONDS, Duty
 from agent.edge.cluster import Cluster
 from agent.edge.kube import KubeClient
 from agent.edge.kube.access import find_access
@@ -29,27 +34,16 @@ from agent.edge.prober import Prober
 from agent.edge.state import StateFile
 from agent.log import ChangeLog
 from agent.model.finding import Finding
-from agent.model.holder import HolderFacts
+from agent.rhythm import Rhythm
 from agent.serve.metrics import make_registry
 from agent.serve.server import Server
 
 FIRST_SYNC_SECONDS = 10.0
 """How long the first look waits for the API server; with a state file it goes on with what was known."""
 NADS_SYNC_SECONDS = 3.0
-MIN_GAP_SECONDS = 0.5
-"""Between two runs of a check that is woken by changes: a pod that starts makes many."""
+_HOLDERS_PARTS: dict[str, Any] = {"pools": (), "failing": (), "sandbox_totals": {}, "sandbox_pods": {}}
 
 _log = logging.getLogger("agent")
-
-
-@dataclass(slots=True)
-class Waker:
-    """Wakes the loop of one check before its time."""
-
-    event: asyncio.Event
-
-    def wake(self) -> None:
-        self.event.set()
 
 
 class Agent:
@@ -60,10 +54,79 @@ class Agent:
         self._clock = clock or Clock()
         self._stopping = asyncio.Event()
         self._changes = ChangeLog(logging.getLogger("agent.findings"), clock=self._clock)
-        self._access = find_access(kubeconfig=settings.kubeconfig, environ=os.environ, clock=self._clock.monotonic)
-        self._client = KubeClient(access=self._access)
+        self._client = KubeClient(access=find_access(kubeconfig=settings.kubeconfig, environ=os.environ, clock=self._clock.monotonic))
+        self._cluster = self._make_cluster()
+        self._pools = Pools()
+        self._duty = Duty(settings=settings, client=self._client, clock=self._clock, pools=self._pools, on_change=self._duty_changed)
+        self._board = Board(
+            settings=settings,
+            version=__version__,
+            clock=self._clock,
+            get_facts=self._cluster.facts,
+            get_holder=self._duty.facts,
+            get_more_sources=self._duty.statuses,
+            on_change=self._told,
+        )
+        self._entrance = Entrance()
+        self._prober = Prober(entrance=self._entrance, own_delay_seconds=settings.thresholds.own_delay_seconds)
+        self._reachability = Reachability(prober=self._prober)
+        self._checks = self._make_checks()
+        self._rhythm = Rhythm(settings=settings, board=self._board, clock=self._clock, on_duty=lambda: self._duty.on)
+        self._rhythm.add(self._checks)
+        self._asking = Asking(
+            settings=settings,
+            clock=self._clock,
+            get_facts=self._cluster.facts,
+            get_lease=lambda: self._duty.view,
+            own=lambda path: self._server.own(path),  # noqa: PLW0108  # the server is made below
+            heard=self._duty.heard,
+        )
+        self._server = Server(
+            get_view=self._board.view,
+            registry=make_registry(self._board.view),
+            alive=self._dead_because,
+            clock=self._clock,
+            others=self._asking,
+            get_memory=lambda: self._pools.handed_over(self._clock.monotonic()),
+            interval_seconds=settings.probe.interval_seconds,
+        )
+
+    def stop(self) -> None:
+        """End `run()` soon. Idempotent."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve, watch and look until stopped. Raises OSError if an address to listen on is taken."""
+        listener, mounts = None, None
+        try:
+            bound = await self._server.start([(listen.host, listen.port) for listen in self._settings.listen])
+            _log.info("listening on %s", ", ".join(f"{host}:{port}" for host, port in bound))
+            listener, mounts = self._listen()
+            self._cluster.subscribe(self._cluster_changed)
+            self._duty.sources.subscribe(self._rhythm.wake)
+            async with asyncio.TaskGroup() as group:
+                work = {
+                    "cluster": self._forever(self._cluster.run),
+                    "duty": self._forever(self._duty.run),
+                    "checks": self._look(),
+                    "memory": self._remember(),
+                    "log": self._tick(),
+                }
+                tasks = [group.create_task(task, name=name) for name, task in work.items()]
+                await self._stopping.wait()
+                await self._duty.release()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            for watcher in (listener, mounts):
+                if watcher is not None:
+                    watcher.close()
+            await self._close()
+
+    def _make_cluster(self) -> Cluster:
+        settings = self._settings
         state = StateFile(Path(settings.state_dir))
-        self._cluster = Cluster(
+        cluster = Cluster(
             client=self._client,
             longhorn_namespace=settings.namespaces.longhorn,
             agent_namespace=settings.namespaces.agent,
@@ -76,52 +139,22 @@ class Agent:
         loaded = state.load()
         if loaded.reason:
             _log.warning("state file not used: %s", loaded.reason)
-        self._cluster.seed(loaded.facts)
-        self._board = Board(
-            settings=settings,
-            version=__version__,
-            clock=self._clock,
-            get_facts=self._cluster.facts,
-            get_holder=HolderFacts,
-            on_change=self._told,
-        )
-        self._entrance = Entrance()
-        self._prober = Prober(entrance=self._entrance, own_delay_seconds=settings.thresholds.own_delay_seconds)
-        self._namespaces = Namespaces(directories=settings.netns_dir, entrance=self._entrance, monotonic=self._clock.monotonic)
-        self._reachability = Reachability(prober=self._prober)
-        self._checks: tuple[Check, ...] = (Itself(), Interfaces(namespaces=self._namespaces), self._reachability)
-        self._wakers = {check.name: Waker(asyncio.Event()) for check in self._checks}
-        self._server = Server(
-            get_view=self._board.view, registry=make_registry(self._board.view), alive=self._dead_because, clock=self._clock
-        )
+        cluster.seed(loaded.facts)
+        return cluster
 
-    def stop(self) -> None:
-        """End `run()` soon. Idempotent."""
-        self._stopping.set()
-
-    async def run(self) -> None:
-        """Serve, watch and look until stopped. Raises OSError if an address to listen on is taken."""
-        bound = await self._server.start([(listen.host, listen.port) for listen in self._settings.listen])
-        _log.info("listening on %s", ", ".join(f"{host}:{port}" for host, port in bound))
-        listener, mounts = self._listen()
-        self._cluster.subscribe(self._cluster_changed)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._forever(self._cluster.run), name="cluster"),
-                    group.create_task(self._work(group), name="checks"),
-                    group.create_task(self._tick(), name="log"),
-                ]
-                await self._stopping.wait()
-                for task in tasks:
-                    task.cancel()
-                self._cancel_loops()
-        finally:
-            listener.close()
-            mounts.close()
-            await self._close()
+    def _make_checks(self) -> tuple[Check, ...]:
+        namespaces = Namespaces(directories=self._settings.netns_dir, entrance=self._entrance, monotonic=self._clock.monotonic)
+        return (
+            Itself(),
+            Interfaces(namespaces=namespaces),
+            self._reachability,
+            self._pools,
+            Sandboxes(),
+            SettingCheck(server_wall_seconds=self._client.server_wall_seconds),
+        )
 
     async def _close(self) -> None:
+        await self._asking.close()
         await self._reachability.close()
         await self._server.stop()
         await asyncio.to_thread(self._prober.close)
@@ -129,18 +162,18 @@ class Agent:
         await self._client.close()
         self._changes.flush()
 
-    async def _work(self, group: asyncio.TaskGroup) -> None:
-        """First everything once, in order, as soon as the cluster is known; then each check in its own rhythm."""
+    async def _look(self) -> None:
+        """First the agent itself and its pods once, in order, as soon as the cluster is known; then each check in its own rhythm."""
         await self._cluster.first_sync(timeout_seconds=FIRST_SYNC_SECONDS)
         self._follow_nads()
         await self._until(lambda: self._cluster.facts().nads.status.readable or not self._board.context().reading.nads, NADS_SYNC_SECONDS)
         await self._until(lambda: self._cluster.facts().pods.status.readable, None)
         self._follow_nads()
-        self._loops: list[asyncio.Task[None]] = []
-        for check in self._checks[:-1]:
-            await self._run(check)
-        self._wakers["itself"].wake()
-        self._loops = [group.create_task(self._loop(check), name=f"check {check.name}") for check in self._checks]
+        for check in self._checks[:2]:
+            await self._rhythm.run(check)
+        async with asyncio.TaskGroup() as group:
+            for check in self._checks:
+                group.create_task(self._rhythm.loop(check), name=f"check {check.name}")
 
     async def _until(self, condition: Callable[[], bool], timeout_seconds: float | None) -> None:
         with suppress(TimeoutError):
@@ -148,52 +181,34 @@ class Agent:
                 while not condition():  # noqa: ASYNC110  # joins several sources, and only at the start
                     await asyncio.sleep(0.1)
 
-    def _cancel_loops(self) -> None:
-        for task in getattr(self, "_loops", []):
-            task.cancel()
-
     async def _forever(self, run: Callable[[], Awaitable[object]]) -> None:
         """A background task that ends by itself is as wrong as one that fails."""
         await run()
         raise RuntimeError("a background task ended by itself")
 
-    async def _loop(self, check: Check) -> None:
-        waker = self._wakers[check.name]
+    async def _remember(self) -> None:
+        """While another agent holds the Lease, keep what it would hand over."""
         while True:
-            began = self._clock.monotonic()
-            waker.event.clear()
-            await self._run(check)
-            await self._rest(check, began, waker)
+            await asyncio.sleep(CLOCK_EVERY_SECONDS)
+            if not self._duty.on:
+                document, _ = await self._asking.holder(f"{EXPLANATIONS}?memory")
+                if document is not None and isinstance(document.get("memory"), dict):
+                    self._duty.remember(document["memory"])
 
-    async def _run(self, check: Check) -> None:
-        def publish(outcome: Outcome) -> None:
-            self._board.publish(check.name, outcome)
-            if "inspected" in outcome.parts:
-                self._wakers["itself"].wake()
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._changes.tick()
+            self._duty.tell(self._board)
 
-        run, why = await run_once(check, self._board.context, publish, clock=self._clock)
-        if why is not None:
-            _log.error("check %s failed: %s", check.name, why)
-        self._board.ran(run, why)
-
-    async def _rest(self, check: Check, began: float, waker: Waker) -> None:
-        """Until the next run is due: after the interval, when a finding may have its second look, or when woken."""
-        due = began + check.interval_seconds(self._settings)
-        second_look = self._board.next_look(check.name)
-        if second_look is not None:
-            due = min(due, second_look)
-        earliest = self._clock.monotonic() + MIN_GAP_SECONDS
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, due - self._clock.monotonic())):
-                await waker.event.wait()
-                await asyncio.sleep(max(0.0, earliest - self._clock.monotonic()))
+    def _duty_changed(self, on: bool) -> None:
+        self._duty.tell(self._board)
+        self._rhythm.duty_changed(on=on, cleared=_HOLDERS_PARTS)
 
     def _cluster_changed(self, names: frozenset[str]) -> None:
         if names & {"setting", "longhorn_settings", "pods", "nads"}:
             self._follow_nads()
-        for check in self._checks:
-            if names & check.woken_by():
-                self._wakers[check.name].wake()
+        self._rhythm.wake(names)
         if "pods" in names and self._board.view().mesh.round:
             self._reachability.refresh(self._board.context, lambda outcome: self._board.publish("reachability", outcome))
 
@@ -203,15 +218,10 @@ class Agent:
         if reading.nads or self._cluster.facts().longhorn_settings.status.readable:
             self._cluster.set_nads(frozenset(reading.nads))
 
-    def _kernel_changed(self) -> None:
-        for check in self._checks:
-            if "kernel" in check.woken_by():
-                self._wakers[check.name].wake()
-
     def _listen(self) -> tuple[Listener, MountWatch]:
         """Hear of changes between two inspections; what cannot be heard is said, and polling remains."""
-        listener = Listener(lambda _change: self._kernel_changed())
-        mounts = MountWatch(self._settings.netns_dir, self._kernel_changed)
+        listener = Listener(lambda _change: self._rhythm.wake(("kernel",)))
+        mounts = MountWatch(self._settings.netns_dir, lambda: self._rhythm.wake(("kernel",)))
         for start, what in ((listener.start, "link changes"), (mounts.start, "new namespaces")):
             try:
                 start()
@@ -223,11 +233,6 @@ class Agent:
 
     def _told(self, change: str, finding: Finding) -> None:
         (self._changes.cleared if change == "cleared" else self._changes.raised)(finding)
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(1.0)
-            self._changes.tick()
 
     def _dead_because(self) -> str | None:
         return None if self._prober.failed is None else f"the prober has failed: {self._prober.failed}"

@@ -15,6 +15,7 @@ from agent.model.cluster import ClusterFacts
 from agent.model.holder import HolderFacts
 from agent.model.peers import StoragePod
 from agent.model.pool import NadConfig
+from agent.model.records import SourceStatus
 from agent.model.view import CheckRun, NodeView
 from agent.rules.ledger import Look
 from agent.rules.mode import Reading
@@ -34,6 +35,8 @@ class Context:
     view: NodeView
     holder: HolderFacts
     """What the holder of the Lease watches; nothing is known of it elsewhere."""
+    sources: tuple[SourceStatus, ...]
+    """Everything that this agent watches now, the holder's included while the duty is ours."""
     now: float
     wall: float
 

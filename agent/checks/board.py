@@ -16,7 +16,7 @@ from agent.model.finding import ActiveFinding, Finding
 from agent.model.holder import HolderFacts
 from agent.model.peers import Mode, StoragePod
 from agent.model.pool import NadConfig
-from agent.model.records import SourceState
+from agent.model.records import SourceState, SourceStatus
 from agent.model.view import CheckRun, HistoryEntry, NodeView
 from agent.rules import ledger, verdict
 from agent.rules.explain import explain
@@ -44,11 +44,13 @@ class Board:
         get_facts: Callable[[], ClusterFacts],
         get_holder: Callable[[], HolderFacts],
         on_change: OnChange,
+        get_more_sources: Callable[[], tuple[SourceStatus, ...]] = tuple,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._get_facts = get_facts
         self._get_holder = get_holder
+        self._get_more_sources = get_more_sources
         self._on_change = on_change
         self._ledger: dict[ledger.Key, ledger.Entry] = {}
         self._view = NodeView(node=settings.node_name, version=version, started_monotonic_seconds=clock.monotonic())
@@ -71,13 +73,16 @@ class Board:
             nads=self._nads,
             view=self._view,
             holder=self._get_holder(),
+            sources=(*facts.statuses(), *self._get_more_sources()),
             now=self._clock.monotonic(),
             wall=self._clock.wall(),
         )
 
     def view(self) -> NodeView:
         """The view with the ages of its sources as they are now."""
-        return replace(self._view, sources=self._get_facts().statuses(), applying_seconds=self._applying_seconds())
+        return replace(
+            self._view, sources=(*self._get_facts().statuses(), *self._get_more_sources()), applying_seconds=self._applying_seconds()
+        )
 
     def publish(self, producer: str, outcome: Outcome) -> None:
         """Take what a check saw."""

@@ -32,6 +32,6 @@ class Itself:
         privileges = read_privileges()
         own = replace(context.view.own, capabilities=privileges.effective if privileges else context.view.own.capabilities)
         impairment = impaired(context.node, own) if context.view.inspected_monotonic_seconds is not None else None
-        stale = stale_sources(context.node, context.facts.statuses(), stale_after_seconds=context.settings.api.stale_after_seconds)
+        stale = stale_sources(context.node, context.sources, stale_after_seconds=context.settings.api.stale_after_seconds)
         findings = [*([impairment] if impairment else []), *stale]
         publish(Outcome(look=Look(claims=tuple(Claim(finding=finding) for finding in findings)), parts={"own": own}))

@@ -10,7 +10,8 @@ from agent.model.peers import StoragePod
 from agent.model.view import HistoryEntry, InspectedPod, KeptFailure, NodeView
 
 SCHEMA = 1
-RUNBOOK_URL = "https://github.com/lhnet-agent/lhnet-agent/blob/main/docs/runbooks/{id}.md"
+RUNBOOK_PATH = "/runbooks/{id}"
+"""Served by every agent: whoever reads a finding reaches its page the same way."""
 MAIN_TABLE = 254
 
 Document = dict[str, Any]
@@ -70,7 +71,7 @@ def finding(active: ActiveFinding, *, now: float) -> Document:
 
 
 def runbook(one: Finding) -> str:
-    return RUNBOOK_URL.format(id=one.id)
+    return RUNBOOK_PATH.format(id=one.id)
 
 
 def peers(view: NodeView, *, now: float) -> Document:

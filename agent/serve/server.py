@@ -3,20 +3,31 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from agent.clock import Clock
+from agent.model.gathered import Roundup
 from agent.model.view import NodeView
-from agent.serve import documents, text
+from agent.serve import cluster, documents, events, explanations, pools, rows, runbooks, text
 
 MAX_REQUEST_BYTES = 64 * 1024
 _GZIP_FROM_BYTES = 1024
-_PATHS = ("/status", "/interfaces", "/peers", "/history", "/metrics", "/healthz", "/readyz")
+_PATHS = ("/cluster", "/status", "/interfaces", "/peers", "/pools", "/events", "/history", "/runbooks", "/metrics", "/healthz", "/readyz")
+_DEFAULT_INTERVAL_SECONDS = 10.0
+
+
+class Others(Protocol):
+    """What this agent asks of other agents for its readers."""
+
+    async def cluster(self) -> Roundup: ...
+
+    async def holder(self, path: str) -> tuple[Mapping[str, Any] | None, str]: ...
+
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -25,12 +36,23 @@ class Server:
     """Answers from `get_view`; `alive` says why the agent is not (None while it is). Start and stop on the event loop."""
 
     def __init__(
-        self, *, get_view: Callable[[], NodeView], registry: CollectorRegistry, alive: Callable[[], str | None], clock: Clock
+        self,
+        *,
+        get_view: Callable[[], NodeView],
+        registry: CollectorRegistry,
+        alive: Callable[[], str | None],
+        clock: Clock,
+        others: Others | None = None,
+        get_memory: Callable[[], documents.Document] = dict,
+        interval_seconds: float = _DEFAULT_INTERVAL_SECONDS,
     ) -> None:
         self._get_view = get_view
         self._registry = registry
         self._alive = alive
         self._clock = clock
+        self._others = others
+        self._get_memory = get_memory
+        self._interval_seconds = interval_seconds
         self._runner: web.AppRunner | None = None
 
     def application(self) -> web.Application:
@@ -39,6 +61,15 @@ class Server:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/cluster", self._cluster)
+        app.router.add_get("/api/v1/cluster", self._cluster_json)
+        app.router.add_get("/runbooks", self._runbook)
+        app.router.add_get("/runbooks/{name}", self._runbook)
+        for path in ("/api/v1/rows", "/api/v1/explanations"):
+            app.router.add_get(path, self._between_agents)
+        for path, told in (("/pools", pools.text), ("/events", events.text)):
+            app.router.add_get(path, self._from_holder(path, told))
+            app.router.add_get(f"/api/v1{path}", self._from_holder(path, None))
         for path, as_text, as_json in self._pages():
             app.router.add_get(path, as_text)
             app.router.add_get(f"/api/v1{path}", as_json)
@@ -75,6 +106,61 @@ class Server:
             ("/peers", *page(lambda: text.peers(view(), now=now()), lambda: documents.peers(view(), now=now()))),
             ("/history", *page(lambda: text.history(view(), now=now()), lambda: documents.history(view(), now=now()))),
         ]
+
+    def own(self, path: str, *, asked_for: str | None = None, memory: bool = False) -> documents.Document:
+        """This agent's own answer to a path of the API, without a request. Raises KeyError for a path that only asks others."""
+        view, now, wall = self._get_view(), self._clock.monotonic(), self._clock.wall()
+        if path == "/api/v1/explanations":
+            told = explanations.document(
+                node=view.node, lease=view.lease, findings=view.cluster_findings, explanations={}, now=now, asked_for=asked_for
+            )
+            return told | ({"memory": self._get_memory()} if memory else {})
+        make: dict[str, Callable[[], documents.Document]] = {
+            "/api/v1/status": lambda: documents.status(view, now=now, wall=wall),
+            "/api/v1/rows": lambda: rows.document(view, interval_seconds=self._interval_seconds, now=now),
+            "/api/v1/pools": lambda: pools.document(view, now=now, wall=wall),
+            "/api/v1/events": lambda: events.document(view, now=now),
+        }
+        return make[path]()
+
+    async def _between_agents(self, request: web.Request) -> web.StreamResponse:
+        return _json(self.own(request.path, asked_for=request.query.get("node"), memory="memory" in request.query))
+
+    async def _cluster(self, _: web.Request) -> web.StreamResponse:
+        told = cluster.text(await self._gathered())
+        return web.Response(text=told, content_type="text/plain", charset="utf-8")
+
+    async def _cluster_json(self, request: web.Request) -> web.StreamResponse:
+        wanted = request.query.get("matrix", "")
+        if wanted not in ("", "full"):
+            raise web.HTTPBadRequest(reason="matrix may be full")
+        return _json(cluster.document(await self._gathered(), wall=self._clock.wall(), full=wanted == "full"))
+
+    async def _gathered(self) -> Roundup:
+        if self._others is None:
+            raise web.HTTPServiceUnavailable(reason="this agent asks no others")
+        return await self._others.cluster()
+
+    def _from_holder(self, path: str, told: Callable[[documents.Document], str] | None) -> Handler:
+        """A page that only the holder can fill; the others ask it, and say so when there is nobody to ask."""
+        module = pools if path == "/pools" else events
+
+        async def handler(_: web.Request) -> web.StreamResponse:
+            node = self._get_view().node
+            one, why = await self._others.holder(f"/api/v1{path}") if self._others else (None, "this agent asks no others")
+            answer = module.nobody(node, why) if one is None else dict(one)
+            if told is None:
+                return _json(answer)
+            return web.Response(text=told(answer), content_type="text/plain", charset="utf-8")
+
+        return handler
+
+    async def _runbook(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info.get("name", runbooks.INDEX)
+        page = runbooks.text(name.removesuffix(".md"))
+        if page is None:
+            raise web.HTTPNotFound(reason="no such runbook; /runbooks lists them")
+        return web.Response(text=page, content_type="text/plain", charset="utf-8")
 
     async def _status(self, _: web.Request) -> web.StreamResponse:
         told = text.status(self._get_view(), now=self._clock.monotonic(), wall=self._clock.wall())
@@ -119,7 +205,7 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except web.HTTPException as error:
         said = error.reason
-        if error.status == web.HTTPNotFound.status_code:
+        if error.status == web.HTTPNotFound.status_code and said == "Not Found":
             said = f"no such page; there are {', '.join(_PATHS)}, and /api/v1/… for JSON"
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         if request.path.startswith("/api/"):

@@ -64,6 +64,7 @@ class World:
             nads={},
             view=view,
             holder=HolderFacts(),
+            sources=(self.status,),
             now=self.now,
             wall=1e9 + self.now,
         )

@@ -1,0 +1,140 @@
+"""Asks the other agents: for the view of the whole cluster, and the holder for what only it knows. Serves readers and is never recursive:
+whoever is asked answers from what it has."""
+
+from collections.abc import Callable
+
+from agent.clock import Clock
+from agent.config import Settings
+from agent.edge.agents import AgentsClient
+from agent.edge.agents_flight import SingleFlight
+from agent.model.cluster import ClusterFacts
+from agent.model.gathered import Answered, Document, Judgement, Reply, Roundup, Silence, Statuses, Unreachable
+from agent.model.holder import LeaseView
+from agent.model.records import PodRecord
+from agent.rules.netstatus import NETWORKS
+from agent.rules.roundup import claim, round_up
+from agent.rules.roundup_read import read_explanations, read_rows, read_statuses
+
+STATUS, ROWS, EXPLANATIONS = "/api/v1/status", "/api/v1/rows", "/api/v1/explanations"
+
+OwnDocument = Callable[[str], Document]
+"""Our own answer to a path, without a request."""
+
+
+class Asking:
+    """Use it on the event loop that closes it."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        get_facts: Callable[[], ClusterFacts],
+        get_lease: Callable[[], LeaseView],
+        own: OwnDocument,
+        heard: Callable[[frozenset[str]], None],
+    ) -> None:
+        self._settings = settings
+        self._node = settings.node_name
+        self._clock = clock
+        self._get_facts = get_facts
+        self._get_lease = get_lease
+        self._own = own
+        self._heard = heard
+        client = settings.agents_client
+        self._client = AgentsClient(
+            own_node=self._node,
+            clock=clock,
+            scheme=client.scheme,
+            ca_file=client.ca_file,
+            username=client.username,
+            password_file=client.password_file,
+        )
+        self._flight: SingleFlight[Roundup] = SingleFlight(self._gather, monotonic=clock.monotonic)
+
+    async def cluster(self) -> Roundup:
+        """The whole cluster as seen from here; concurrent readers share one gathering, kept for 2 s."""
+        return await self._flight.get()
+
+    async def holder(self, path: str) -> tuple[Document | None, str]:
+        """The holder's answer to `path`, or None and why there is none."""
+        view = self._get_lease()
+        if view.on_duty:
+            return self._own(path.partition("?")[0]), ""
+        if view.holder is None:
+            return None, "nobody holds the Lease" + (f": {view.detail}" if view.detail else "")
+        targets = {node: base for node, base in self._targets().items() if node == view.holder}
+        if not targets:
+            return None, f"{view.holder} holds the Lease, but no agent is known there"
+        reply = (await self._client.gather(targets, path))[view.holder]
+        if isinstance(reply, Unreachable):
+            return None, f"{view.holder} holds the Lease and does not answer: {reply.why}"
+        return reply.document, ""
+
+    async def close(self) -> None:
+        await self._flight.close()
+        await self._client.close()
+
+    def _targets(self) -> dict[str, str]:
+        port = self._settings.listen[0].port if self._settings.listen else 9811
+        return self._client.targets(self._get_facts().agent_pods.items, default_port=port)
+
+    async def _gather(self) -> Roundup:
+        facts = self._get_facts()
+        answers = await self._client.gather_many(self._targets(), (STATUS, ROWS))
+        now = self._clock.monotonic()
+        storage_nodes = _storage_nodes(facts)
+        statuses = read_statuses(self._own(STATUS), _with_silent(answers, storage_nodes, self._node), own_node=self._node, now=now)
+        rows = [read_rows(reply, node=node, now=now) for node, reply in self._rows(answers, now).items()]
+        self._heard(_claimants(statuses, self._node))
+        return round_up(
+            asked_node=self._node,
+            statuses=statuses,
+            rows=[one for one in rows if one is not None],
+            judgement=await self._judgement(statuses),
+            storage_nodes=storage_nodes,
+        )
+
+    def _rows(self, answers: dict[str, dict[str, Reply]], now: float) -> dict[str, Reply]:
+        own: Reply = Answered(document=self._own(ROWS), received_monotonic_seconds=now)
+        return {node: replies[ROWS] for node, replies in answers.items()} | {self._node: own}
+
+    async def _judgement(self, statuses: Statuses) -> Judgement:
+        """Of whoever says that it holds the Lease, else of nobody: without one there are only the nodes' own findings."""
+        holder = claim(statuses).node
+        if holder is None:
+            return Judgement()
+        if holder == self._node:
+            reply: Reply = Answered(document=self._own(EXPLANATIONS), received_monotonic_seconds=self._clock.monotonic())
+        else:
+            base = {node: url for node, url in self._targets().items() if node == holder}
+            reply = (await self._client.gather(base, EXPLANATIONS)).get(holder) or _nobody("not known")
+        return read_explanations(reply, node=holder, now=self._clock.monotonic()) or Judgement()
+
+
+def _storage_nodes(facts: ClusterFacts) -> frozenset[str] | None:
+    """Nodes with live pods that ask for a second network; None while the pods were never read."""
+    if not facts.pods.status.readable:
+        return None
+    return frozenset(pod.node for pod in facts.pods.items if pod.node and pod.live and _asks(pod))
+
+
+def _asks(pod: PodRecord) -> bool:
+    return NETWORKS in pod.annotations
+
+
+def _with_silent(answers: dict[str, dict[str, Reply]], storage_nodes: frozenset[str] | None, own: str) -> dict[str, Reply]:
+    """The status replies, and the nodes that have storage pods but no agent to ask."""
+    replies = {node: told[STATUS] for node, told in answers.items()}
+    missing = (storage_nodes or frozenset()) - replies.keys() - {own}
+    return replies | {node: _nobody("no agent runs there") for node in missing}
+
+
+def _nobody(why: str) -> Unreachable:
+    return Unreachable(silence=Silence.NO_AGENT, why=why)
+
+
+def _claimants(statuses: Statuses, own: str) -> frozenset[str]:
+    return frozenset(
+        node for node, reply in statuses.items() if node != own and isinstance(reply, Answered) and reply.document.get("lease") == "holder"
+    )

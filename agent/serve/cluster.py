@@ -1,0 +1,185 @@
+"""`/cluster`: the whole cluster as one agent gathered it. JSON carries other agents' documents as they came; text trusts none of them.
+
+The first line answers whether it is the storage network, the second whether that can be believed, then the mesh, then findings.
+"""
+
+from typing import Any
+
+from agent.clock import age_text, utc_text
+from agent.model.finding import Verdict
+from agent.model.gathered import Answered, MeshRow, NodePair, Roundup, Unreachable
+from agent.rules.roundup_matrix import cell, reach_each_other
+from agent.rules.roundup_read import number
+from agent.serve import cluster_matrix
+from agent.serve.documents import SCHEMA, Document
+from agent.serve.text import paragraph, wrap
+
+_MAX_PARAGRAPHS = 20
+_MAX_CHARACTERS = 2000
+"""Of one field of a finding that another agent sent."""
+_MAX_EVIDENCE = 10
+_MAX_EXPLANATIONS = 20
+_TEXTS = ("severity", "id", "scope", "culprit", "summary", "seen", "expected", "next_step", "clears_when", "runbook", "since")
+
+
+def document(roundup: Roundup, *, wall: float, full: bool = False) -> Document:
+    """`/api/v1/cluster`; `full` is `?matrix=full`: one row a pair."""
+    return {
+        "schema": SCHEMA,
+        "generated_at": utc_text(wall),
+        "asked_node": roundup.asked_node,
+        "findings_from": roundup.judgement.source,
+        "findings_age_seconds": round(roundup.judgement.age_seconds, 1),
+        "verdict": roundup.verdict.value,
+        "mode": roundup.mode,
+        "nodes": {node: _node(reply) for node, reply in roundup.statuses.items()},
+        "apart": dict(roundup.apart),
+        "matrix": [_pair(row) for row in roundup.rows] if full else _matrix(roundup),
+        "findings": [dict(one) for one in roundup.judgement.findings],
+    }
+
+
+def _node(reply: Answered | Unreachable) -> Document:
+    if isinstance(reply, Answered):
+        return dict(reply.document)
+    age = reply.last_answer_age_seconds
+    return {"unreachable": reply.why, "age_seconds": None if age is None else round(age, 1)}
+
+
+def _matrix(roundup: Roundup) -> list[Document]:
+    """One row a node pair, then every failing pair, with its pods."""
+    rows = [_node_pair(nodes, pair) for nodes, pair in roundup.matrix.items()]
+    return rows + [_pair(row) for row in roundup.rows if row.failing and not row.stale]
+
+
+def _node_pair(nodes: tuple[str, str], pair: NodePair) -> Document:
+    return {"source_node": nodes[0], "peer_node": nodes[1], **_measured(pair.worst), "pairs": pair.pairs, "failing": pair.failing}
+
+
+def _pair(row: MeshRow) -> Document:
+    return {
+        "source_node": row.source_node,
+        "peer_node": row.peer_node,
+        "source_pod": row.source_pod,
+        "source_address": row.source_address,
+        "peer_pod": row.peer_pod,
+        "peer_address": row.peer_address,
+        "role": row.role,
+        **_measured(row),
+        "pairs": 1,
+        "failing": int(row.failing),
+    }
+
+
+def _measured(row: MeshRow) -> Document:
+    return {
+        "tcp": row.tcp,
+        "http": row.http,
+        "large": row.large,
+        "rtt_seconds": row.rtt_seconds,
+        "age_seconds": None if row.age_seconds is None else round(row.age_seconds, 1),
+        "stale": row.stale,
+    }
+
+
+def text(roundup: Roundup) -> str:
+    """`/cluster` for people."""
+    told = [wrap(plain(sentence(roundup))), wrap(trust(roundup))]
+    table = cluster_matrix.lines(roundup)
+    told += ["", *table] if table else []
+    for one in roundup.counting[:_MAX_PARAGRAPHS]:
+        told += ["", paragraph(tame(one))]
+    if len(roundup.counting) > _MAX_PARAGRAPHS:
+        told += ["", f"and {len(roundup.counting) - _MAX_PARAGRAPHS} more: /api/v1/cluster has them all"]
+    aside = _aside(roundup)
+    return "\n".join(told + (["", *aside] if aside else [])) + "\n"
+
+
+def sentence(roundup: Roundup) -> str:
+    """Is it the storage network?"""
+    match roundup.verdict:
+        case Verdict.INACTIVE:
+            return "storage network not in use"
+        case Verdict.OK:
+            return f"storage network ok: {_reach(roundup)}"
+        case Verdict.UNKNOWN:
+            return f"storage network: cannot tell: {_doubt(roundup)}"
+    word = roundup.verdict.value.upper()
+    if not roundup.counting:
+        return f"storage network {word}: see the nodes' own words"
+    worst, judgement = roundup.counting[0], roundup.judgement
+    known = judgement.sentence if any(worst is one for one in judgement.findings) else None
+    said = known or str(worst.get("summary") or f"{worst['id']} {worst.get('culprit') or ''}")
+    others = [one for one in roundup.counting if one["severity"] == worst["severity"] and one.get("culprit") != worst.get("culprit")]
+    more = f" (and {len(others)} more {worst['severity']})" if others and not known else ""
+    return f"storage network {word}: {said}{more}"
+
+
+def _reach(roundup: Roundup) -> str:
+    """Claims no more than the rows prove."""
+    nodes = cluster_matrix.nodes_of(roundup)
+    if len(nodes) == 1:
+        return "1 node, no other to reach"
+    if reach_each_other(roundup.matrix, nodes):
+        return f"{len(nodes)} nodes reach each other"
+    bad = sum(cell(pair.worst).bad for pair in roundup.matrix.values())
+    if bad:
+        return f"no finding counts, but {bad} of {len(roundup.matrix)} node pairs fail"
+    return f"{len(nodes)} nodes, nothing wrong found in {len(roundup.matrix)} node pairs"
+
+
+def _doubt(roundup: Roundup) -> str:
+    silent = [node for node, reply in roundup.statuses.items() if isinstance(reply, Unreachable) and node not in roundup.apart]
+    if silent:
+        return f"{', '.join(silent[:3])}{f' and {len(silent) - 3} more' if len(silent) > 3 else ''} did not answer"
+    unsure = [
+        node for node, reply in roundup.statuses.items() if isinstance(reply, Answered) and reply.document["verdict"] == Verdict.UNKNOWN
+    ]
+    return (
+        f"{', '.join(unsure[:3])}{f' and {len(unsure) - 3} more' if len(unsure) > 3 else ''} cannot tell yet" if unsure else "no evidence"
+    )
+
+
+def trust(roundup: Roundup) -> str:
+    """Can I believe this?"""
+    nodes, answering = len(roundup.statuses), sum(isinstance(reply, Answered) for reply in roundup.statuses.values())
+    said = f"{nodes} node{'s' if nodes != 1 else ''}, {answering} agent{' answers' if answering == 1 else 's answer'}; "
+    claim, judgement = roundup.claim, roundup.judgement
+    if judgement.source != "self":
+        said += f"findings from {judgement.source}, {age_text(judgement.age_seconds)} old"
+        said += "" if claim.confirmed else " (its hold on the Lease is unconfirmed)"
+    elif claim.node:
+        said += f"{claim.node} holds the Lease but gave no findings: findings from self"
+    elif claim.named:
+        said += f"{claim.named} holds the Lease but does not answer: findings from self"
+    else:
+        said += "nobody holds the Lease: findings from self"
+    return plain(said)
+
+
+def _aside(roundup: Roundup) -> list[str]:
+    """Explained findings are counted for each explanation, ignored ones for each reason."""
+    counts: dict[str, dict[str, int]] = {}
+    for one in roundup.explained:
+        why = f"ignored ({one['ignored']})" if one.get("ignored") is not None else f"explained by {one['explained_by']}"
+        by_id = counts.setdefault(plain(why), {})
+        by_id[plain(one["id"])] = by_id.get(plain(one["id"]), 0) + 1
+    told = [wrap(f"{why}: {', '.join(f'{many} {name}' for name, many in by_id.items())}", hang="  ") for why, by_id in counts.items()]
+    return told[:_MAX_EXPLANATIONS] + ([f"and {len(told) - _MAX_EXPLANATIONS} more reasons"] if len(told) > _MAX_EXPLANATIONS else [])
+
+
+def tame(one: Any) -> Document:
+    """A finding that another agent sent, fit for a terminal: no control characters, no endless text, every part of the expected kind."""
+    subject, evidence = one.get("subject"), one.get("evidence")
+    made: Document = {key: plain(one.get(key) or "") for key in _TEXTS}
+    made["subject"] = (
+        {str(key): plain(value) for key, value in subject.items() if isinstance(value, str)} if isinstance(subject, dict) else {}
+    )
+    made["evidence"] = [plain(line) for line in evidence[:_MAX_EVIDENCE]] if isinstance(evidence, list) else []
+    made["age_seconds"] = number(one.get("age_seconds")) or 0.0
+    return made
+
+
+def plain(said: object) -> str:
+    """Printable and bounded. A terminal obeys escape sequences, whoever wrote them."""
+    return "".join(character if character.isprintable() else " " for character in str(said)[:_MAX_CHARACTERS])
