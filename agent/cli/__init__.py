@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _modules() -> list[Any]:
     import importlib  # noqa: PLC0415  # only here: the list below is the one place that knows the commands
 
-    names = ("run", "settings", "plan_range", "offline", "explain_event", "lab")
+    names = ("run", "check", "preflight", "settings", "plan_range", "offline", "explain_event", "lab")
     modules: list[Any] = []
     for name in names:
         try:

@@ -29,6 +29,7 @@ def register(commands: "Commands[Parser]") -> None:
     up.add_argument(
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings", help="a setting of the agents"
     )
+    up.add_argument("--range", metavar="CIDR", help="the storage network's range; a small one can be filled (default: 192.168.0.0/24)")
     up.add_argument("--foreground", action="store_true", help="stay until Ctrl-C, then take the lab down")
     up.add_argument("--manifests", type=Path, metavar="DIR", help="read the agent's DaemonSet from here (default: manifests/base)")
     up.add_argument("--agent-command", default="", help=argparse.SUPPRESS)
@@ -94,10 +95,12 @@ def _up(args: argparse.Namespace) -> int:
 
     from agent.lab.client import Wish  # noqa: PLC0415
     from agent.lab.manifest import DEFAULT_FOLDER  # noqa: PLC0415
+    from agent.lab.plan import STORAGE_RANGE  # noqa: PLC0415
 
     client = _client(args)
     wish = Wish(
         nodes=args.nodes,
+        range=_storage_range(args.range or STORAGE_RANGE, nodes=args.nodes),
         settings=dict(args.settings),
         manifests=args.manifests or DEFAULT_FOLDER,
         command=shlex.split(args.agent_command),
@@ -106,6 +109,22 @@ def _up(args: argparse.Namespace) -> int:
     sys.stdout.write(json.dumps(status) + "\n" if args.output == "json" else _welcome(status, args))
     sys.stdout.flush()
     return _stay(client) if args.foreground else 0
+
+
+def _storage_range(text: str, *, nodes: int) -> str:
+    """Ends the program with one line for a range in which this lab cannot be built."""
+    from ipaddress import IPv4Network  # noqa: PLC0415
+
+    from agent.lab.plan import OWN_NETWORKS, make_plan  # noqa: PLC0415
+
+    try:
+        make_plan(nodes=nodes, storage_range=text)
+    except ValueError as error:
+        usage(f"lhnet-agent lab up: --range: {error}")
+    for network in OWN_NETWORKS:
+        if IPv4Network(text).overlaps(IPv4Network(network)):
+            usage(f"lhnet-agent lab up: --range: {text} overlaps {network}, which the lab itself uses")
+    return text
 
 
 def _note(what: str) -> None:

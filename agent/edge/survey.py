@@ -60,13 +60,9 @@ NameNads = Callable[[ClusterFacts], Iterable[str]]
 class Surveyor:
     """One survey by one client."""
 
-    def __init__(
-        self, *, client: KubeClient, places: Places, agents_selector: str, agents_scheme: str, clock: Callable[[], float], say: Say
-    ) -> None:
+    def __init__(self, *, client: KubeClient, places: Places, clock: Callable[[], float], say: Say) -> None:
         self._client = client
         self._places = places
-        self._selector = agents_selector
-        self._scheme = agents_scheme
         self._clock = clock
         self._say = say
         self._slots = asyncio.Semaphore(PARALLEL)
@@ -129,7 +125,9 @@ class Surveyor:
                 self._named("Longhorn settings", f"{longhorn}/settings", decode.LONGHORN_SETTING, LONGHORN_SETTINGS)
             )
             pods = group.create_task(self._list("pods", pods_of(self._places.longhorn), decode.POD, {"labelSelector": STORAGE_PODS}))
-            agents = group.create_task(self._list("agent pods", pods_of(self._places.agent), decode.POD, {"labelSelector": self._selector}))
+            agents = group.create_task(
+                self._list("agent pods", pods_of(self._places.agent), decode.POD, {"labelSelector": self._places.agents_selector})
+            )
             nodes = group.create_task(self._list("nodes", "/api/v1/nodes", decode.NODE))
             managers = group.create_task(self._list("instance-managers", f"{longhorn}/instancemanagers", decode_holder.INSTANCE_MANAGER))
             events = group.create_task(
@@ -200,7 +198,7 @@ class Surveyor:
         return Known(items=found, status=SourceStatus(name="agents", state=SourceState.LIVE if found else SourceState.NEVER, detail=why))
 
     async def _uplink(self, pod: PodRecord) -> UplinkRecord | str:
-        scheme = "https:" if self._scheme == "https" else ""
+        scheme = "https:" if self._places.agents_scheme == "https" else ""
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{scheme}{pod.name}:{pod.ports.get('http', 9811)}/proxy/api/v1/interfaces"
         try:
             async with self._slots, asyncio.timeout(AGENT_SECONDS):

@@ -16,6 +16,11 @@ NAD_NAME = "storagenetwork-95bj4"
 AGENT_NAMESPACE = "lhnet-system"
 CLUSTER_NETWORK = "storage"
 BRIDGE = "storage-br"
+STORAGE_RANGE = "192.168.0.0/24"
+LARGEST_PREFIX = 16
+"""Harvester refuses larger ranges too."""
+OWN_NETWORKS = ("172.19.108.0/22", "10.52.0.0/15", "127.0.0.0/8")
+"""Where a lab's management addresses, pods, the API and the relays are."""
 FIRST_NODE = 41
 SERVICE_ADDRESS = "10.53.0.1"
 """The service `kubernetes`: an address of the API server's own namespace that the nodes route to."""
@@ -69,12 +74,14 @@ class LabPlan:
         return tuple(pod for pod in self.pods if pod.node == node)
 
 
-def make_plan(*, nodes: int = 3, storage_range: str = "192.168.0.0/24", mtu_bytes: int = 1500) -> LabPlan:
+def make_plan(*, nodes: int = 3, storage_range: str = STORAGE_RANGE, mtu_bytes: int = 1500) -> LabPlan:
     """A healthy cluster: on each node one instance-manager, one backing-image-manager and one pod of a tenant.
 
-    Raises ValueError if the range cannot hold two addresses a node.
+    Raises ValueError if the range is none or cannot hold two addresses a node.
     """
     hosts = IPv4Network(storage_range)
+    if hosts.prefixlen < LARGEST_PREFIX:
+        raise ValueError(f"{storage_range} is larger than a /{LARGEST_PREFIX}")
     if hosts.num_addresses < 2 * nodes + 3:
         raise ValueError(f"{storage_range} is too small for {nodes} nodes")
     lab_nodes = tuple(

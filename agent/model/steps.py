@@ -159,6 +159,8 @@ class Places:
     monitoring: str = "cattle-monitoring-system"
     agent: str = "lhnet-system"
     interface: str = "lhnet1"
+    agents_selector: str = "app.kubernetes.io/name=lhnet-agent"
+    agents_scheme: str = "http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

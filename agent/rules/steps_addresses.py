@@ -153,21 +153,20 @@ def reachability_step(agents: Known[PodRecord], *, places: Places) -> Step:
         return _not_asked(
             seen=f"not asked: it needs running agents, and none was found in namespace {places.agent}{why}",
             next_step="install lhnet-agent, or follow step 4 of Harvester's guide by hand in two instance-managers",
-            commands=(f"kubectl get pods -A -l {_SELECTOR}",),
+            commands=(f"kubectl get pods -A -l {places.agents_selector}",),
         )
     asked = running[0]
     port = asked.ports.get("http", _AGENT_PORT)
+    # The certificate names the node, not the near end of a port-forward.
+    curl, base = "curl -sk" if places.agents_scheme == "https" else "curl -s", f"{places.agents_scheme}://127.0.0.1:{port}"
     return _not_asked(
         seen=f"not asked: {many(len(running), 'agent')} measure it all the time and have the answer",
         next_step="ask any of them, the second command in another terminal",
         commands=(
             f"kubectl -n {asked.namespace} port-forward pod/{asked.name} {port}:{port}",
-            f"curl -s http://127.0.0.1:{port}/status http://127.0.0.1:{port}/cluster",
+            f"{curl} {base}/status {base}/cluster",
         ),
     )
-
-
-_SELECTOR = "app.kubernetes.io/name=lhnet-agent"
 
 
 def _not_asked(*, seen: str, next_step: str, commands: Iterable[str]) -> Step:

@@ -131,7 +131,10 @@ class World:
         return Said(status, captured.out, captured.err)
 
     @contextlib.asynccontextmanager
-    async def serve(self, objects: Iterable[Json], answer: Answer | None = None) -> AsyncIterator[str]:
+    async def serve(
+        self, objects: Iterable[Json], answer: Answer | None = None, *, hold: asyncio.Event | None = None
+    ) -> AsyncIterator[str]:
+        """With `hold` nothing is answered before that event."""
         store = new_store(objects)
         app = make_server(store, tokens=self.folder / "tokens.csv", secret=b"of this test").app()
 
@@ -139,6 +142,8 @@ class World:
         async def first(request: web.Request, handler: Any) -> web.StreamResponse:
             self.requests.append((request.method, request.path))
             mine = answer(request) if answer else None
+            if hold is not None:
+                await hold.wait()
             return mine if mine is not None else await handler(request)
 
         app.middlewares.append(first)

@@ -1,5 +1,6 @@
 """Preflight from plain facts: which network is judged, whether it fits, and what a missing source makes of each step."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -108,7 +109,7 @@ def test_without_harvester_the_nad_in_use_tells_the_range() -> None:
 def test_no_plan_and_no_annotation_raises(range_text: str, name: str, vlan: int, matched: str) -> None:
     config = VlanConfigRecord(name="v", cluster_network=name, nics=(name,), matched_nodes=matched)
     node = NodeRecord(name="n", internal_ips=(range_text,), pod_cidrs=(range_text, name))
-    other = SettingRecord(name="rwx-network", value='{"network":{"range":"%s"}}' % range_text)
+    other = SettingRecord(name="rwx-network", value=json.dumps({"network": {"range": range_text}}))
     report = preflight(
         Wanted(range=range_text, exclude=(name,), cluster_network=name, vlan=vlan),
         vlan_configs=known("cluster_network", config),

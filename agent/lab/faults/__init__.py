@@ -1,0 +1,25 @@
+"""What the lab can break, by name: `FAULTS`. Importing this package registers all of it, in the order in which people see it."""
+
+from agent.lab.faults import interfaces, network, pools, sandboxes, settings
+from agent.lab.faults.registry import FAULTS, Aim, Fault, FaultError, FaultUsageError, find, take_aim
+
+from agent.lab.faults import api  # isort: skip  # last in the list that people see
+
+__all__ = [
+    "CLUSTER_FAMILIES",
+    "FAULTS",
+    "Aim",
+    "Fault",
+    "FaultError",
+    "FaultUsageError",
+    "api",
+    "find",
+    "interfaces",
+    "network",
+    "pools",
+    "sandboxes",
+    "settings",
+    "take_aim",
+]
+CLUSTER_FAMILIES = frozenset({"pools", "sandboxes", "settings"})
+"""Faults of objects and of pods that cannot start: the holder finds them."""
