@@ -36,6 +36,8 @@ class Namespaces:
         self._monotonic = monotonic
         self._addresses: dict[tuple[int, int], tuple[float, NamespaceFacts]] = {}
         self._owned: dict[str, tuple[int, int]] = {}
+        self._once: dict[str, tuple[int, int]] = {}
+        """The namespace that each pod was last known to have, for as long as the pod is there."""
         self.denied: tuple[str, ...] = ()
         """Namespaces that the kernel did not let us enter at the last look, with why."""
 
@@ -52,6 +54,7 @@ class Namespaces:
         present = {file.key: file for file in files}
         self._addresses = {key: value for key, value in self._addresses.items() if key in present}
         self._owned = {uid: key for uid, key in self._owned.items() if uid in wanted and key in present}
+        self._once = {uid: key for uid, key in self._once.items() if uid in wanted}
         missing = [pod for uid, pod in wanted.items() if uid not in self._owned]
         if missing:
             taken = set(self._owned.values())
@@ -60,7 +63,9 @@ class Namespaces:
                 for key, file in present.items()
                 if key not in taken and (facts := await self._addresses_of(file)) is not None
             ]
-            self._owned |= {uid: candidate.file.key for uid, candidate in match(missing, candidates).items()}
+            gone = {uid for uid, key in self._once.items() if key not in present}
+            self._owned |= {uid: candidate.file.key for uid, candidate in match(missing, candidates, only_by_mac=gone).items()}
+            self._once |= self._owned
         return {uid: present[key] for uid, key in self._owned.items()}
 
     async def read(self, pod: StoragePod, file: NamespaceFile) -> NamespaceFacts | None:

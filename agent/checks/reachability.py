@@ -260,7 +260,7 @@ def _namespace_of(pair: Pair, context: Context) -> NamespaceFile | None:
 
 
 def judge(context: Context, states: list[PairState]) -> Look:
-    """Findings of the pairs that fail now; a young pod's pairs may not start one."""
+    """Findings of the pairs that fail now."""
     status = context.facts.pods.status
     stale = status.state is SourceState.STALE and status.age_seconds > context.settings.api.stale_after_seconds
     pods = reach.PodsView(stale=stale, age_seconds=status.age_seconds)
@@ -269,12 +269,13 @@ def judge(context: Context, states: list[PairState]) -> Look:
         port = context.settings.probe.ports.by_role.get(state.pair.peer.role, 0)
         finding: Finding | None = reach.judge(state, port=port, pods=pods)
         if finding is not None:
-            claims.append(Claim(finding=finding, may_start=_grown(state.pair, context)))
+            # ports open a moment after a pod is called Running; the way to it is there before
+            claims.append(Claim(finding=finding, may_start=finding.id != "peer-port-closed" or _grown(state.pair, context)))
     return Look(claims=tuple(claims))
 
 
 def _grown(pair: Pair, context: Context) -> bool:
-    """Both pods are past their grace: ports open, and the network comes, a moment after a pod is called Running."""
+    """Both pods are past their grace."""
     grace = context.settings.thresholds.pod_grace_seconds
     born = (pair.source.record.born_monotonic_seconds, pair.peer.record.born_monotonic_seconds)
     return all(moment is None or context.now - moment >= grace for moment in born)

@@ -86,6 +86,8 @@ class Finding:
     network_kind: str | None = None
     reason: str | None = None
     evidence: tuple[str, ...] = ()
+    affects: tuple[str, ...] | None = None
+    """Of a pod's finding: peer addresses that it keeps the pod from reaching; None for all of them."""
     explained_by: str | None = None
     """`<id>:<culprit>` of the finding that explains this one."""
     ignored: str | None = None

@@ -149,3 +149,7 @@ class Roundup:
     """Findings of the cluster and of all nodes that decide the verdict, worst first."""
     explained: tuple[Document, ...] = ()
     """Those that something else explains, with `explained_by` filled in, and ignored ones."""
+    counting_on: Mapping[str, tuple[Document, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Of `counting`, by the subject's node."""
+    explained_on: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """How many of `explained` something else explains, by the subject's node."""

@@ -23,6 +23,7 @@ _BREAKS_PAIRS = (
 )
 """Pod findings that make a pair fail, the most telling first."""
 
+_STRAYED = ("grant-missing", "interface-missing", "address-mismatch", "address-outside-range")
 _PAIR_FINDINGS = ("peer-unreachable", "peer-port-closed", "large-packets-lost", "packet-loss", "latency-high")
 
 
@@ -41,6 +42,16 @@ def _explained(active: ActiveFinding, pods: Mapping[str, Finding], foreign: Mapp
     finding = active.finding
     wider = foreign.get(identity(finding))
     if wider is None and finding.scope is Scope.PAIR and finding.id in _PAIR_FINDINGS:
-        cause = pods.get(finding.subject.pod or "") or pods.get(finding.subject.peer_pod or "")
-        wider = cause.name if cause else None
+        subject = finding.subject
+        causes = (pods.get(subject.pod or ""), pods.get(subject.peer_pod or ""))
+        wider = next((cause.name for cause in causes if cause is not None and _breaks(cause, finding)), None)
     return active if wider == finding.explained_by else replace(active, finding=replace(finding, explained_by=wider))
+
+
+def _breaks(cause: Finding, pair: Finding) -> bool:
+    """Whether what is wrong with a pod can be why this pair fails. A peer that refuses was reached: nothing of the way explains it, but
+    that the peer does not own its address, or lost the interface with it, may be why somebody else refuses."""
+    if pair.id == "peer-port-closed":
+        return cause.subject.pod == pair.subject.peer_pod and cause.id in _STRAYED
+    to = pair.subject.peer_address if cause.subject.pod == pair.subject.pod else pair.subject.address
+    return cause.affects is None or to in cause.affects

@@ -20,6 +20,7 @@ def make(
     network_kind: str | None = None,
     culprit: str | None = None,
     evidence: tuple[str, ...] = (),
+    affects: tuple[str, ...] | None = None,
 ) -> Finding:
     """A finding of catalogue id `id`; severity and culprit as the contract says unless given. Raises KeyError for an unknown id."""
     kind = CATALOGUE[id]
@@ -38,6 +39,7 @@ def make(
         network=network,
         network_kind=network_kind,
         evidence=evidence,
+        affects=affects,
     )
 
 

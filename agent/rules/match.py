@@ -4,7 +4,7 @@ The storage address may be wrong, missing or somebody else's; that is what we ar
 default address (a dead pod's namespace lingers while its address is used again), the granted MAC decides, else the younger one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from agent.model.net import NamespaceFacts, NamespaceFile
@@ -17,8 +17,12 @@ class Candidate:
     facts: NamespaceFacts
 
 
-def match(pods: Iterable[StoragePod], candidates: Iterable[Candidate]) -> dict[str, Candidate]:
-    """Pod UID → its namespace, for those that have one among `candidates`."""
+def match(pods: Iterable[StoragePod], candidates: Iterable[Candidate], *, only_by_mac: Container[str] = ()) -> dict[str, Candidate]:
+    """Pod UID → its namespace, for those that have one among `candidates`.
+
+    Pods of `only_by_mac` (UIDs whose namespace was known and has gone) take none without the granted MAC: a pod keeps its namespace, so
+    another one with its address is a dead pod's.
+    """
     by_address: dict[object, list[Candidate]] = {}
     for candidate in candidates:
         for address in candidate.facts.addresses:
@@ -31,6 +35,7 @@ def match(pods: Iterable[StoragePod], candidates: Iterable[Candidate]) -> dict[s
             for wanted in pod.default_addresses
             for candidate in by_address.get(wanted, ())
             if _on_default_interface(candidate.facts, wanted, pod.interface)
+            and (pod.uid not in only_by_mac or _has_mac(candidate.facts, pod))
         ]
         if fitting:
             found[pod.uid] = max(fitting, key=lambda candidate: (_has_mac(candidate.facts, pod), candidate.file.cookie or 0))

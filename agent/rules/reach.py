@@ -1,7 +1,7 @@
 """Turns probe results into the state of a pair, and the state of a pair into findings (contract §4).
 
 Failures count in a row; what was not probed counts for nothing. A refused connection proves the way there: it is a closed port, not an
-unreachable peer. A young pod's pair is shown, never judged: its ports open a moment after it runs.
+unreachable peer.
 """
 
 from collections.abc import Iterable

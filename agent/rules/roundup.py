@@ -76,7 +76,18 @@ def round_up(
         told_rows=frozenset(one.node for one in told),
         counting=counting,
         explained=explained,
+        counting_on=_by_node(counting),
+        explained_on={node: len(found) for node, found in _by_node(one for one in explained if one.get("ignored") is None).items()},
     )
+
+
+def _by_node(findings: Iterable[Document]) -> dict[str, tuple[Document, ...]]:
+    found: dict[str, list[Document]] = {}
+    for one in findings:
+        node = _node_of(one)
+        if isinstance(node, str):
+            found.setdefault(node, []).append(one)
+    return {node: tuple(mine) for node, mine in found.items()}
 
 
 def sort_findings(statuses: Statuses, judgement: Judgement) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
@@ -120,10 +131,9 @@ def verdict(statuses: Statuses, counting: Iterable[Document], cluster_findings: 
     bases = (_base(node, reply, apart, spoken_of) for node, reply in statuses.items())
     said = [one for one in bases if one is not None] or [Verdict.UNKNOWN]
     worst = Verdict.INACTIVE if all(one is Verdict.INACTIVE for one in said) else max(said, key=lambda one: one.rank)
-    for one in counting:
-        words = {Severity.CRITICAL.value: Verdict.CRITICAL, Severity.WARNING.value: Verdict.WARNING, Severity.INFO.value: worst}
-        worst = max(worst, words.get(one["severity"], Verdict.UNKNOWN), key=lambda word: word.rank)
-    return worst
+    words = {Severity.CRITICAL.value: Verdict.CRITICAL, Severity.WARNING.value: Verdict.WARNING, Severity.INFO.value: worst}
+    raised = (words.get(severity, Verdict.UNKNOWN) for severity in {one["severity"] for one in counting})
+    return max((worst, *raised), key=lambda word: word.rank)
 
 
 def _base(node: str, reply: Reply, apart: Mapping[str, str], spoken_of: set[object]) -> Verdict | None:

@@ -28,6 +28,9 @@ class Cell(StrEnum):
         return self in (Cell.NO_TCP, Cell.NO_HTTP, Cell.SMALL_ONLY)
 
 
+_CELLS = {one: i for i, one in enumerate(Cell)}
+
+
 def cell(row: MeshRow) -> Cell:
     if row.stale:
         return Cell.STALE
@@ -44,7 +47,7 @@ def badness(row: MeshRow) -> tuple[int, int, int, float]:
     """Greater is worse: failing, then the reason, then the slower."""
     reason = row.tcp if row.tcp != "not_probed" else row.failed_as or row.tcp
     rank = 0 if reason in (*_UNSAID, "ok") else _REASONS[::-1].index(reason) + 1 if reason in _REASONS else len(_REASONS) + 1
-    return (int(row.failing), rank, -list(Cell).index(cell(row)), row.rtt_seconds or 0.0)
+    return (int(row.failing), rank, -_CELLS[cell(row)], row.rtt_seconds or 0.0)
 
 
 def by_node_pair(rows: Iterable[MeshRow]) -> dict[tuple[str, str], NodePair]:

@@ -7,6 +7,7 @@ wrong becomes "bad answer", one wrong row or explanation is skipped and counted,
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
 from agent.model.catalogue import CATALOGUE
@@ -20,10 +21,27 @@ MAX_NAME_CHARACTERS = 512
 STALE_ROUNDS = 3
 """A row that was not renewed for so many rounds is no evidence any more."""
 
+_NOBODY: Mapping[str, float | None] = MappingProxyType({})
 
-def read_statuses(own: Document, replies: Mapping[str, Reply], *, own_node: str, now: float) -> dict[str, Reply]:
-    """By node, sorted: our own document without a request, and every reply whose outline is that of a status document."""
-    read = {node: _status(node, reply) for node, reply in replies.items()}
+
+def read_statuses(
+    own: Document,
+    replies: Mapping[str, Reply],
+    *,
+    own_node: str,
+    now: float,
+    expected: Mapping[str, float | None] = _NOBODY,
+) -> dict[str, Reply]:
+    """By node, sorted: our own document without a request, and every reply whose outline is that of a status document.
+
+    `expected` are nodes where an agent should be (those with storage pods), with the age of their last answer if there was one: who of
+    them was not asked, since no agent pod is known there, stands as not answering.
+    """
+    read: dict[str, Reply] = {
+        node: Unreachable(silence=Silence.NO_AGENT, why="no agent pod runs there", last_answer_age_seconds=age)
+        for node, age in expected.items()
+    }
+    read |= {node: _status(node, reply) for node, reply in replies.items()}
     read[own_node] = Answered(document=own, received_monotonic_seconds=now)
     return dict(sorted(read.items()))
 

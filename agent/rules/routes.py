@@ -44,7 +44,7 @@ def judge_routes(
         pieces = cut(network, facts, link, source=pod.address)
         missing = [piece for piece in pieces if not piece.on_link]
         if missing:
-            return _missing(pod, facts, network, missing, link)
+            return _missing(pod, facts, network, missing, link, peers=tuple(peers))
         shadowed = [piece for piece in pieces if not _straight(piece.best, link)]
         if shadowed:
             return _shadowed(pod, facts, network, shadowed, tuple(peers))
@@ -116,7 +116,15 @@ def _straight(route: Route | None, link: Link) -> bool:
     return route is not None and route.kind == "unicast" and route.via is None and route.link_index == link.index
 
 
-def _missing(pod: StoragePod, facts: NamespaceFacts, network: IPNetwork, pieces: list[Piece], link: Link) -> Finding:
+def _hit(peers: Iterable[StoragePod], network: IPNetwork, pieces: list[Piece]) -> tuple[str, ...]:
+    """Addresses of the peers in these pieces."""
+    mine = (peer.address for peer in peers if peer.address and peer.address.version == network.version)
+    return tuple(sorted({str(address) for address in mine if any(one.first <= int(address) <= one.last for one in pieces)}))
+
+
+def _missing(
+    pod: StoragePod, facts: NamespaceFacts, network: IPNetwork, pieces: list[Piece], link: Link, *, peers: tuple[StoragePod, ...]
+) -> Finding:
     whole = sum(piece.last - piece.first + 1 for piece in pieces) == network.num_addresses
     part = str(network) if whole else f"{_stretch(pieces[0], network)} of {network}"
     instead = describe(pieces[0].best, facts) if pieces[0].best else "no route at all"
@@ -125,6 +133,7 @@ def _missing(pod: StoragePod, facts: NamespaceFacts, network: IPNetwork, pieces:
         subject=pod_subject(pod),
         network=pod.network,
         reason="none" if whole else "partial",
+        affects=None if whole else _hit(peers, network, pieces),
         summary=f"{short(pod.key)} on {pod.node} has no route for {part} over {pod.interface}",
         seen=f"packets for {part} take: {instead}",
         expected=f"{network} dev {pod.interface} scope link src {pod.address}",
@@ -137,20 +146,13 @@ def _missing(pod: StoragePod, facts: NamespaceFacts, network: IPNetwork, pieces:
 def _shadowed(pod: StoragePod, facts: NamespaceFacts, network: IPNetwork, pieces: list[Piece], peers: tuple[StoragePod, ...]) -> Finding:
     piece = pieces[0]
     route = piece.best
-    hit = sorted(
-        {
-            str(peer.address)
-            for peer in peers
-            if peer.address
-            and peer.address.version == network.version
-            and any(one.first <= int(peer.address) <= one.last for one in pieces)
-        }
-    )
+    hit = _hit(peers, network, pieces)
     return make(
         "route-shadowed",
         subject=pod_subject(pod),
         network=pod.network,
         reason=route.kind if route and route.kind in _DEAD else "other_device",
+        affects=hit,
         summary=f"{short(pod.key)} on {pod.node} sends {_stretch(piece, network)} past {pod.interface}: {describe(route, facts)}",
         seen=f"{len(pieces)} part(s) of {network}, first {_stretch(piece, network)}: {describe(route, facts)}",
         expected=f"all of {network} dev {pod.interface} scope link",
@@ -179,4 +181,4 @@ def describe(route: Route | None, facts: NamespaceFacts) -> str:
 
 def _stretch(piece: Piece, network: IPNetwork) -> str:
     kind = type(network.network_address)
-    return f"{kind(piece.first)} – {kind(piece.last)}"
+    return str(kind(piece.first)) if piece.first == piece.last else f"{kind(piece.first)} – {kind(piece.last)}"

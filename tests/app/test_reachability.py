@@ -147,7 +147,7 @@ async def test_a_source_whose_namespace_is_not_open_is_not_probed_and_shows_no_o
     assert world.claims == []
 
 
-async def test_a_young_pods_pair_is_shown_and_not_judged():
+async def test_a_young_pods_closed_port_is_shown_and_not_judged():
     young = replace(OTHER, record=replace(OTHER.record, born_monotonic_seconds=95.0))
     world = World((pod(), young))
     world.answers = {ProbeKind.TCP: Reason.REFUSED}
@@ -157,6 +157,14 @@ async def test_a_young_pods_pair_is_shown_and_not_judged():
     world.now = 130.0
     await world.round()
     assert [claim.finding.id for claim in world.claims] == ["peer-port-closed"]
+
+
+async def test_a_young_pod_that_nobody_reaches_is_told_at_once():
+    young = replace(OTHER, record=replace(OTHER.record, born_monotonic_seconds=95.0))
+    world = World((pod(), young))
+    world.answers = {ProbeKind.TCP: Reason.NO_ROUTE, ProbeKind.HTTP: Reason.TIMEOUT, ProbeKind.PING: Reason.TIMEOUT}
+    await world.round()
+    assert [claim.finding.id for claim in world.claims] == ["peer-unreachable"]
 
 
 async def test_while_the_pods_are_stale_it_goes_on_and_says_how_old_they_are():

@@ -39,6 +39,12 @@ def test_of_two_that_are_alike_the_younger_is_taken():
     assert match([pod()], [candidate(5), candidate(7), candidate(6)])[pod().uid].file.cookie == 7
 
 
+def test_a_pod_whose_namespace_has_gone_takes_no_dead_pods_namespace_for_its_own():
+    dead, alive = candidate(9, lhnet1=None, addresses=()), candidate(2)
+    assert match([pod()], [dead], only_by_mac={pod().uid}) == {}
+    assert match([pod()], [dead, alive], only_by_mac={pod().uid})[pod().uid] is alive
+
+
 def test_a_pod_without_an_ip_has_no_namespace():
     assert match([pod(address=None, pod_ips=())], [candidate(1)]) == {}
 

@@ -107,7 +107,7 @@ def test_a_policy_rule_that_sends_a_peer_to_another_table_shadows_that_peer():
     found = judge_routes(pod(), ruled(rule, routes=(DEFAULT, ON_LINK, STRAY)), ranges=RANGE)
     assert found is not None
     assert found.id == "route-shadowed"
-    assert "192.168.0.3 – 192.168.0.3" in found.summary
+    assert "sends 192.168.0.3 past lhnet1" in found.summary
     assert "table 100" in found.summary
 
 

@@ -169,4 +169,4 @@ def test_the_documents_have_the_keys_that_scripts_rely_on():
 def test_a_shadowing_route_reads_as_ip_route_prints_it():
     hole = Route(to=ip_network("192.168.0.3/32"), kind="blackhole")
     found = judge_routes(pod(), facts(routes=(DEFAULT, *facts().routes, hole)), ranges=[ip_network("192.168.0.0/24")])
-    assert "blackhole 192.168.0.3/32" in text.paragraph(documents.finding(active(found), now=NOW))
+    assert "blackhole 192.168.0.3/32" in " ".join(text.paragraph(documents.finding(active(found), now=NOW)).split())

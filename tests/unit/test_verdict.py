@@ -1,18 +1,21 @@
 """From findings to one word, and which of them count."""
 
 from dataclasses import replace
+from ipaddress import ip_network
 
 from unitworld import down, facts, pair, pod, result
 
 from agent.config_findings import IgnoreRule
 from agent.model.finding import ActiveFinding, Severity, Verdict
+from agent.model.net import Route
 from agent.model.peers import Mode
 from agent.model.probe import Reason
 from agent.model.records import SourceState, SourceStatus
 from agent.rules import reach, verdict
 from agent.rules.explain import explain
 from agent.rules.itself import stale_sources
-from agent.rules.links import interface_down, mac_mismatch
+from agent.rules.links import address_mismatch, interface_down, mac_mismatch
+from agent.rules.routes import judge_routes
 
 
 def active(finding, since=0.0):
@@ -57,6 +60,33 @@ def test_a_pair_of_two_healthy_pods_explains_itself():
 def test_a_peer_with_its_own_finding_explains_the_pairs_to_it():
     to_it = pair(pod("c", address="192.168.0.4"), pod())
     assert explain([DOWN, unreachable(to_it)])[1].finding.explained_by == DOWN.finding.name
+
+
+def closed(of=None):
+    state = None
+    for _ in range(2):
+        state = reach.advance(state, of or pair(), [result(Reason.REFUSED, of=of)], now=0, wall=0, probe_failures=2, probe_successes=2)
+    return active(reach.judge(state, port=8500, pods=reach.PodsView()))
+
+
+def test_a_peer_that_refuses_was_reached_so_nothing_of_the_way_explains_it():
+    assert explain([DOWN, closed()])[1].finding.explained_by is None
+
+
+def test_a_peer_that_lost_its_address_explains_that_somebody_else_refuses():
+    lost = active(address_mismatch(pod(), facts(addresses=())))
+    to_it = pair(pod("c", address="192.168.0.4"), pod())
+    assert explain([lost, closed(to_it)])[1].finding.explained_by == lost.finding.name
+
+
+def test_a_shadowing_route_explains_only_the_peers_behind_it():
+    stray = Route(to=ip_network("192.168.0.3/32"), link_index=2)
+    other = pair(peer=pod("c", node="harv43", address="192.168.0.4"))
+    found = judge_routes(
+        pod(), facts(routes=(*facts().routes, stray)), ranges=[ip_network("192.168.0.0/24")], peers=[pair().peer, other.peer]
+    )
+    told = explain([active(found), unreachable(), unreachable(other)])
+    assert [one.finding.explained_by for one in told] == [None, found.name, None]
 
 
 def test_a_changed_mac_explains_no_unreachable_peer():
