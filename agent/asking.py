@@ -1,6 +1,7 @@
 """Asks the other agents: for the view of the whole cluster, and the holder for what only it knows. Serves readers and is never recursive:
 whoever is asked answers from what it has."""
 
+import asyncio
 from collections.abc import Callable
 
 from agent.clock import Clock
@@ -8,7 +9,7 @@ from agent.config import Settings
 from agent.edge.agents import AgentsClient
 from agent.edge.agents_flight import SingleFlight
 from agent.model.cluster import ClusterFacts
-from agent.model.gathered import Answered, Document, Judgement, Reply, Roundup, Silence, Statuses, Unreachable
+from agent.model.gathered import Answered, Document, Judgement, Reply, Roundup, Statuses, Unreachable
 from agent.model.holder import LeaseView
 from agent.model.records import PodRecord
 from agent.rules.netstatus import NETWORKS
@@ -84,15 +85,25 @@ class Asking:
         answers = await self._client.gather_many(self._targets(), (STATUS, ROWS))
         now = self._clock.monotonic()
         storage_nodes = _storage_nodes(facts)
-        statuses = read_statuses(self._own(STATUS), _with_silent(answers, storage_nodes, self._node), own_node=self._node, now=now)
+        ages = self._client.last_answer_ages()
+        statuses = read_statuses(
+            self._own(STATUS),
+            {node: told[STATUS] for node, told in answers.items()},
+            own_node=self._node,
+            now=now,
+            expected={node: ages.get(node) for node in storage_nodes or ()},
+        )
         rows = [read_rows(reply, node=node, now=now) for node, reply in self._rows(answers, now).items()]
         self._heard(_claimants(statuses, self._node))
-        return round_up(
-            asked_node=self._node,
-            statuses=statuses,
-            rows=[one for one in rows if one is not None],
-            judgement=await self._judgement(statuses),
-            storage_nodes=storage_nodes,
+        judgement = await self._judgement(statuses)
+        return await asyncio.to_thread(
+            lambda: round_up(
+                asked_node=self._node,
+                statuses=statuses,
+                rows=[one for one in rows if one is not None],
+                judgement=judgement,
+                storage_nodes=storage_nodes,
+            )
         )
 
     def _rows(self, answers: dict[str, dict[str, Reply]], now: float) -> dict[str, Reply]:
@@ -108,7 +119,10 @@ class Asking:
             reply: Reply = Answered(document=self._own(EXPLANATIONS), received_monotonic_seconds=self._clock.monotonic())
         else:
             base = {node: url for node, url in self._targets().items() if node == holder}
-            reply = (await self._client.gather(base, EXPLANATIONS)).get(holder) or _nobody("not known")
+            answered = (await self._client.gather(base, EXPLANATIONS)).get(holder)
+            if answered is None:
+                return Judgement()
+            reply = answered
         return read_explanations(reply, node=holder, now=self._clock.monotonic()) or Judgement()
 
 
@@ -121,17 +135,6 @@ def _storage_nodes(facts: ClusterFacts) -> frozenset[str] | None:
 
 def _asks(pod: PodRecord) -> bool:
     return NETWORKS in pod.annotations
-
-
-def _with_silent(answers: dict[str, dict[str, Reply]], storage_nodes: frozenset[str] | None, own: str) -> dict[str, Reply]:
-    """The status replies, and the nodes that have storage pods but no agent to ask."""
-    replies = {node: told[STATUS] for node, told in answers.items()}
-    missing = (storage_nodes or frozenset()) - replies.keys() - {own}
-    return replies | {node: _nobody("no agent runs there") for node in missing}
-
-
-def _nobody(why: str) -> Unreachable:
-    return Unreachable(silence=Silence.NO_AGENT, why=why)
 
 
 def _claimants(statuses: Statuses, own: str) -> frozenset[str]:

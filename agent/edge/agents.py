@@ -11,7 +11,7 @@ import asyncio
 import base64
 import ssl
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from math import inf
@@ -35,6 +35,8 @@ TOTAL_SECONDS = 3.5
 FIRST_TRY_SECONDS = 0.4
 """With more agents than AT_ONCE: a silent one gives its place up after this and is asked again when everybody was, so that forty dead
 nodes do not hide those behind them."""
+_OWN_DELAY_SECONDS = 0.5
+"""A time-out noticed later than this after it was due says that our loop stood still, and nothing about the node."""
 _REMEMBERED = 4096
 """Nodes whose last good answer is remembered."""
 _FILE_BYTES = 64 * 1024
@@ -129,6 +131,11 @@ class AgentsClient:
             await self._ask_all(everyone, paths, terms)
         return {asking.node: asking.answers for asking in everyone}
 
+    def last_answer_ages(self) -> dict[str, float]:
+        """Seconds since each node's last good answer to us; who never answered is not in it."""
+        now = self._monotonic()
+        return {node: max(0.0, now - moment) for node, moment in self._last_answer.items()}
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
@@ -146,8 +153,8 @@ class AgentsClient:
                 asking = queue.popleft()
                 left = deadline - loop.time()
                 patience = self._pace.first_try_seconds if crowded and not asking.tried else self._pace.answer_seconds
-                failure = await self._ask(asking, paths, terms, seconds=min(left, patience))
-                again = failure is not None and failure.silence is Silence.SILENT and patience < self._pace.answer_seconds
+                failure = await self._ask(asking, paths, terms, seconds=min(left, patience), left=left)
+                again = failure is not None and failure.silence in (Silence.SILENT, Silence.OURS) and not asking.tried and crowded
                 if failure is not None and again and loop.time() < deadline:
                     asking.tried = True
                     queue.append(asking)
@@ -158,23 +165,30 @@ class AgentsClient:
             for _ in range(min(self._pace.at_once, len(everyone))):
                 group.create_task(work())
 
-    async def _ask(self, asking: _Asking, paths: Sequence[str], terms: _Terms, *, seconds: float) -> Unanswered | None:
+    async def _ask(self, asking: _Asking, paths: Sequence[str], terms: _Terms, *, seconds: float, left: float) -> Unanswered | None:
         """All `paths` that have no answer yet. What kept it from the rest, if anything did."""
         if seconds <= 0:
             return Unanswered(Silence.SILENT, "silent") if asking.tried else Unanswered(Silence.OURS, "not asked: no time left")
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as patience:
+                # The first sign of life earns the time that every agent has.
+                latest = loop.time() + min(left, self._pace.answer_seconds)
                 for path in paths:
                     if path not in asking.answers:
-                        await self._fetch(asking, path, terms)
+                        await self._fetch(asking, path, terms, lambda: patience.reschedule(latest))
         except Exception as error:  # whatever a library raises for one node must not end the answer about all others
+            due = patience.when()
+            if isinstance(error, TimeoutError) and due is not None and loop.time() - due > _OWN_DELAY_SECONDS:
+                return Unanswered(Silence.OURS, "not asked: our own loop was late")
             return sort_failure(error)
         return None
 
-    async def _fetch(self, asking: _Asking, path: str, terms: _Terms) -> None:
+    async def _fetch(self, asking: _Asking, path: str, terms: _Terms, alive: Callable[[], None]) -> None:
         """A status or body that is no good concerns this path alone; whatever else fails is raised and ends the node's turn."""
         url = URL(f"{asking.base}{path}", encoded=True)
         async with self._open().get(url, headers=terms.headers, ssl=terms.tls or True, allow_redirects=False) as response:
+            alive()
             try:
                 document = await read_document(response)
             except Unanswered as failure:

@@ -174,8 +174,8 @@ def _state(roundup: Roundup, node: str) -> str:
         return "no agent runs there"
     if not isinstance(reply, Answered):
         return _cut_end(f"no answer: {reply.why}", 34)
-    mine = [one for one in roundup.counting if _node(one) == node and one["severity"] != Severity.INFO]
-    explained = sum(_node(one) == node and one.get("ignored") is None for one in roundup.explained)
+    mine = [one for one in roundup.counting_on.get(node, ()) if one["severity"] != Severity.INFO]
+    explained = roundup.explained_on.get(node, 0)
     verdict = str(reply.document["verdict"])
     ids = list(dict.fromkeys(str(one["id"]) for one in mine))
     if ids:
@@ -184,11 +184,6 @@ def _state(roundup: Roundup, node: str) -> str:
         said = "ok" if explained and verdict in ("warning", "critical") else verdict
     said = _cut_end(said, 34) + (f", {explained} explained" if explained else "")
     return f"{said}   holder" if roundup.claim.node == node else said
-
-
-def _node(one: object) -> object:
-    subject = one.get("subject") if isinstance(one, dict) else None
-    return subject.get("node") if isinstance(subject, dict) else None
 
 
 def _cut_end(said: str, limit: int) -> str:

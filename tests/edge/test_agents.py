@@ -221,6 +221,8 @@ async def test_the_age_of_a_silence_counts_from_the_last_good_answer() -> None:
         healthy = False
         time.now += 41.5
         replies = await client.gather({"harv42": at(port)}, STATUS)
+        time.now += 1.0
+        assert client.last_answer_ages() == {"harv42": 42.5}
     assert replies["harv42"] == Unreachable(silence=Silence.HTTP, why="http 503", last_answer_age_seconds=41.5)
 
 
@@ -271,6 +273,36 @@ async def test_dead_nodes_do_not_hide_the_living_behind_them() -> None:
     assert {reply.silence for reply in replies.values() if isinstance(reply, Unreachable)} == {Silence.SILENT}
     asked_again = next(i for i, name in enumerate(order) if name in order[:i] and "dead" in name)
     assert answered <= set(order[:asked_again])
+
+
+async def test_an_agent_that_has_begun_to_answer_is_not_asked_again() -> None:
+    """A long answer on a busy machine: its header comes at once, the rest after the patience that a silent one gets."""
+    asked: list[str] = []
+
+    async def lengthy(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path.split("/")[1])
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"node":')
+        later = asyncio.Event()
+        asyncio.get_running_loop().call_later(2.5, later.set)
+        await later.wait()
+        await response.write(b'"here"}')
+        return response
+
+    pace = Pace(at_once=2, answer_seconds=60.0, first_try_seconds=2.0, total_seconds=120.0)
+    async with serving(lengthy) as (port,), asking(pace) as client:
+        replies = await client.gather({name: f"{at(port)}/{name}" for name in ("a", "b", "c")}, STATUS)
+    assert sorted(asked) == ["a", "b", "c"]
+    assert all(isinstance(reply, Answered) for reply in replies.values())
+
+
+async def test_while_our_own_loop_stands_still_nobody_else_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.edge.agents._OWN_DELAY_SECONDS", -1.0)
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        async with asking(HASTY) as client:
+            replies = await client.gather({"harv42": at(stopped.getsockname()[1])}, STATUS)
+    assert replies["harv42"] == Unreachable(silence=Silence.OURS, why="not asked: our own loop was late")
 
 
 async def test_nobody_is_called_silent_whom_there_was_no_time_to_ask() -> None:

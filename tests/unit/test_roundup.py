@@ -196,6 +196,17 @@ def test_a_document_of_another_kind_is_a_bad_answer(document: dict[str, Any]) ->
     assert told.why.isprintable()
 
 
+def test_a_node_with_storage_pods_and_no_agent_is_not_forgotten() -> None:
+    replies = {"harv42": answered(status("harv42"))}
+    told = read_statuses(
+        status("harv41"), replies, own_node="harv41", now=NOW, expected={"harv41": None, "harv42": 3.0, "harv43": 80.0, "harv44": None}
+    )
+    assert isinstance(told["harv41"], Answered)
+    assert isinstance(told["harv42"], Answered)
+    assert told["harv43"] == Unreachable(silence=Silence.NO_AGENT, why="no agent pod runs there", last_answer_age_seconds=80.0)
+    assert list(told) == ["harv41", "harv42", "harv43", "harv44"]
+
+
 def mesh_row(tcp: str | None = "ok", **fields: Any) -> MeshRow:
     usual: dict[str, Any] = {
         "source_node": "a",
