@@ -1,9 +1,11 @@
 """The holder's look at pods that cannot start: events folded by pod and cause, cleared when the pod runs with its grant or is gone."""
 
+from dataclasses import replace
+
 from agent.checks.base import Context, GetContext, Outcome, Publish
 from agent.config import Settings
 from agent.model.peers import Network
-from agent.model.records import SourceState
+from agent.model.records import EventRecord, SourceState
 from agent.rules.ledger import Claim, Look
 from agent.rules.sandbox_findings import failing_pods, findings, rows, settled
 from agent.rules.sandbox_fold import Networks, SandboxState, fold_all
@@ -34,7 +36,7 @@ class Sandboxes:
         networks = networks_of(context)
         events = context.holder.events
         for live in (False, True):
-            heard = [event for event in events.items if event.live is live]
+            heard = [_aged(event, now=context.now) for event in events.items if event.live is live]
             self._state = fold_all(self._state, heard, now=context.now, networks=networks, live=live)
         pods_live = context.facts.pods.status.state is SourceState.LIVE
         self._state = settled(self._state, pods=context.pods, pods_live=pods_live, now=context.now)
@@ -55,6 +57,17 @@ class Sandboxes:
                 },
             )
         )
+
+
+def _aged(event: EventRecord, *, now: float) -> EventRecord:
+    """With the ages as they are now: they were true when the event was heard."""
+    passed = max(0.0, now - event.seen_monotonic_seconds) if event.seen_monotonic_seconds is not None else 0.0
+    first, last = event.first_seen_age_seconds, event.last_seen_age_seconds
+    return replace(
+        event,
+        first_seen_age_seconds=None if first is None else first + passed,
+        last_seen_age_seconds=None if last is None else last + passed,
+    )
 
 
 def networks_of(context: Context) -> Networks:

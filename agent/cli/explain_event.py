@@ -60,7 +60,7 @@ def _decoded(data: bytes) -> str:
 
 def _one(message: str, output: str) -> int:
     answer = explain(message)
-    _print(json.dumps(answer.as_dict(), indent=2) if output == "json" else as_text(answer))
+    _print(json.dumps(as_json(answer), indent=2) if output == "json" else as_text(answer))
     return 0
 
 
@@ -71,7 +71,7 @@ def _lines(source: BinaryIO) -> int:
         if line is not None and not line.strip():
             continue
         try:
-            answer = explain(_message_of(line)).as_dict()
+            answer = as_json(explain(_message_of(line)))
         except BadLine as error:
             bad = True
             answer = {"error": f"line {number}: {error}"}
@@ -104,6 +104,11 @@ def _message_of(line: bytes | None) -> str:
     return str(value["message"])
 
 
+def as_json(answer: Explanation) -> dict[str, object]:
+    """Contract §1. The next step is one plain text: the backticks around commands are for who lays it out."""
+    return answer.as_dict() | {"next_step": answer.next_step.replace("`", "")}
+
+
 def as_text(answer: Explanation) -> str:
     """The answer for people: cause and sentence, what the message gives, and what to do, in 80 columns."""
     network = f"{answer.network} ({answer.network_kind})" if answer.network else str(answer.network_kind)
@@ -115,13 +120,26 @@ def as_text(answer: Explanation) -> str:
         ("searched", span if span and answer.range != f"{answer.first}-{answer.last}" else None),
         ("excludes", None if answer.excludes is None else ", ".join(answer.excludes) or "none"),
         ("note", "the message is cut off; what was lost is not shown" if answer.truncated else None),
-        ("do next", answer.next_step),
     )
     lines = _wrapped(f"{answer.cause}: {answer.summary}", first="", rest="  ")
     for label, value in pairs:
         if value:
-            lines += _wrapped(value, first=f"  {label:<10} ", rest=" " * 13)
-    return "\n".join(lines)
+            lines += _labelled(label, value)
+    return "\n".join(lines + _steps(answer.next_step))
+
+
+def _steps(next_step: str) -> list[str]:
+    """Commands whole, each on a line of its own: a fold would be copied with them."""
+    lines: list[str] = []
+    for number, part in enumerate(next_step.split("`")):
+        if text := part.strip(" ;"):
+            label = "" if lines else "do next"
+            lines += [f"  {label:<10} {text}"] if number % 2 else _labelled(label, text)
+    return lines
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    return _wrapped(text, first=f"  {label:<10} ", rest=" " * 13)
 
 
 def _wrapped(text: str, *, first: str, rest: str) -> list[str]:

@@ -118,6 +118,10 @@ def _storage_range(text: str, *, nodes: int) -> str:
     from agent.lab.plan import OWN_NETWORKS, make_plan  # noqa: PLC0415
 
     try:
+        IPv4Network(text)
+    except ValueError as error:
+        usage(f"lhnet-agent lab up: --range: {text} is no IPv4 network such as 192.168.7.0/28: {error}")
+    try:
         make_plan(nodes=nodes, storage_range=text)
     except ValueError as error:
         usage(f"lhnet-agent lab up: --range: {error}")

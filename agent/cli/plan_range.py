@@ -125,9 +125,10 @@ def as_json(plan: "PlanRange") -> dict[str, object]:
 def _cluster_words(args: argparse.Namespace) -> str | None:
     if args.nodes is None:
         return None
-    disks = "one disk each (taken for granted: no --disks)" if args.disks is None else f"{args.disks} disks in all"
+    disks = "one disk each (taken for granted: no --disks)" if args.disks is None else f"{_many(args.disks, 'disk')} in all"
+    images = f"{_many(args.images or 0, 'image')} at a time"
     rwx = {"shared": ", RWX shared", "dedicated": ", dedicated RWX range", "off": ""}[args.rwx]
-    return f"{args.nodes} nodes, {disks}, {args.images or 0} images at a time{rwx}{', V2 engine' if args.v2 else ''}"
+    return f"{_many(args.nodes, 'node')}, {disks}, {images}{rwx}{', V2 engine' if args.v2 else ''}"
 
 
 def as_text(plan: "PlanRange", *, cluster: str | None) -> str:
@@ -162,6 +163,10 @@ def _headline(plan: "PlanRange") -> str:
 
 def _addresses(count: int) -> str:
     return f"{count} address" if count == 1 else f"{count} addresses"
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _row(label: str, text: str) -> list[str]:

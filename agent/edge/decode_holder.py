@@ -28,7 +28,7 @@ NETWORK_ANNOTATIONS = ("storage-network.settings.harvesterhci.io", "rwx-network.
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _ENTRY = re.compile(rb'[\s,{]*+("(?:[^"\\]++|\\.)*+")\s*+:\s*+(\{(?:[^{}"]++|"(?:[^"\\]++|\\.)*+")*+\})')
-_END = re.compile(rb"\s*+\}\s*+")
+_END = re.compile(rb"[\s{]*+\}\s*+")
 
 
 class _Allocation(msgspec.Struct):

@@ -27,8 +27,12 @@ CRDS = (
 )
 """Watched by name: all definitions of a Harvester cluster together are megabytes."""
 GRAFANA = "rancher-monitoring-grafana"
-VM_IMPORT = ("harvester-vm-import-controller", "harvester-harvester-vm-import-controller")
-"""The Deployment's name begins with the name of the add-on's Helm release, which has been both."""
+VM_IMPORT = (
+    "vm-import-controller-harvester-vm-import-controller",
+    "harvester-vm-import-controller",
+    "harvester-harvester-vm-import-controller",
+)
+"""The Deployment's name begins with the name of the add-on's Helm release (harvester pkg/util/constants.go has the first)."""
 MEMORY_SECONDS = 5.0
 """Between two looks at our own memory."""
 

@@ -4,10 +4,14 @@ Each reading stands alone: what is absent (a kernel without PSI, a node without 
 Refused here: looking at other processes, and saying what any of it means.
 """
 
+import errno
 import os
-from collections.abc import Mapping
+import socket
+import struct
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from fcntl import ioctl
 
 import psutil
 
@@ -19,6 +23,13 @@ CAPABILITIES: Mapping[int, str] = {11: "NET_BROADCAST", 13: "NET_RAW", 21: "SYS_
 """linux/capability.h: those that the agent asks for. All others keep their number."""
 
 _MAX_BYTES = 1 << 16
+_MAX_NAMES = 64
+"""A VlanConfig names a handful."""
+_LONGEST_NAME = 15
+"""IFNAMSIZ without the zero; longer alternative names do not fit into this question."""
+_SIOCGIFINDEX = 0x8933
+_INDEX = struct.Struct("=16si20x")
+"""struct ifreq with ifr_ifindex (netdevice(7))."""
 _UNKNOWN_SPEEDS = frozenset({0, 0xFFFF, 0xFFFFFFFF})
 """What drivers answer when the link is down or has no speed."""
 
@@ -31,6 +42,17 @@ class Nic:
     speed_mbit: int | None
     """Per second; None if the driver does not say, as for bridges, tunnels and links that are down."""
     mtu_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNetwork:
+    """What netlink's links do not tell of our own network namespace, read in one go."""
+
+    speeds_mbits: Mapping[str, int]
+    """By link name; only of those whose driver says it."""
+    nic_indexes: Mapping[str, int | None]
+    """See `find_indexes`."""
+    bridge_filters: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +91,34 @@ def read_nics() -> tuple[Nic, ...]:
     return tuple(
         Nic(name=name, up=nic.isup, speed_mbit=None if nic.speed in _UNKNOWN_SPEEDS else nic.speed, mtu_bytes=nic.mtu)
         for name, nic in stats.items()
+    )
+
+
+def find_indexes(names: Iterable[str]) -> dict[str, int | None]:
+    """Link indexes by name or alternative name (`ip link property`), as the kernel itself looks them up; None: it has no such name.
+
+    A name that this question cannot be asked for (it does not fit, or the kernel refuses for another reason) is left out.
+    """
+    found: dict[str, int | None] = {}
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        for name in list(dict.fromkeys(names))[:_MAX_NAMES]:
+            encoded = os.fsencode(name)
+            if not 0 < len(encoded) <= _LONGEST_NAME or b"\0" in encoded:
+                continue
+            try:
+                (found[name],) = _INDEX.unpack_from(ioctl(sock, _SIOCGIFINDEX, _INDEX.pack(encoded, 0)), 0)[1:]
+            except OSError as error:
+                if error.errno == errno.ENODEV:
+                    found[name] = None
+    return found
+
+
+def read_host_network(nic_names: Iterable[str]) -> HostNetwork:
+    """Blocks while others hold the rtnl lock, as drivers are asked for their speed under it: for a worker thread."""
+    return HostNetwork(
+        speeds_mbits={nic.name: nic.speed_mbit for nic in read_nics() if nic.speed_mbit},
+        nic_indexes=find_indexes(nic_names),
+        bridge_filters=read_bridge_filters(),
     )
 
 

@@ -100,8 +100,10 @@ class Lease:
     async def _work(self) -> NoReturn:
         while True:
             wait_seconds = await self.step()
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout=wait_seconds)
+                async with asyncio.timeout(wait_seconds):
+                    await self._wake.wait()
 
     async def step(self) -> float:
         """Do what is due. Returns the seconds until something will be, if nothing is heard before."""
@@ -149,7 +151,7 @@ class Lease:
         store = self._reflector.store
         had = self._standing.holding
         self._standing.look(store.get(f"{self._namespace}/{self._name}"), live=store.status().state is SourceState.LIVE)
-        if had and not self._standing.holding:
+        if had and not self._standing.holding and not self._standing.released:
             record = self._standing.record
             _log.warning("the Lease is no longer ours; it names %r", record.term.holder if record else "")
         self._wake.set()

@@ -109,7 +109,7 @@ def _in_namespace(entrance: Entrance, file: NamespaceFile, deadline: float, *, w
         raise
     with made as sock:
         conversation = _Conversation(sock, path=file.path, deadline=deadline)
-        return _addressed(conversation) if wants is None else _facts(conversation, wants)
+        return _addressed(conversation) if wants is None else _steady(conversation, wants)
 
 
 def _abandon(future: Future[socket.socket]) -> None:
@@ -131,6 +131,21 @@ def _facts(conversation: "_Conversation", wants: frozenset[Want]) -> NamespaceFa
         rules=sum((ask(Rule, rtnl.request(rtnl.RTM_GETRULE, family=f), family=f) for f in both), ()) if "rules" in wants else (),
         neighbours=ask(Neighbour, rtnl.request(rtnl.RTM_GETNEIGH, family=0)) if "neighbours" in wants else (),
     )
+
+
+def _steady(conversation: "_Conversation", wants: frozenset[Want]) -> NamespaceFacts:
+    """All tables as of one moment: a link that went down between two questions would be seen up and without its routes."""
+    again = wants & {"links", "addresses"}
+    for _ in range(MAX_ATTEMPTS):
+        facts = _facts(conversation, wants)
+        if len(wants) == 1 or _standing(facts) == _standing(_facts(conversation, again)):
+            return facts
+    raise _Changed
+
+
+def _standing(facts: NamespaceFacts) -> tuple[object, ...]:
+    """Links and addresses without what counts on by itself."""
+    return (*((link.index, link.name, link.mac, link.mtu_bytes, link.up, link.carrier) for link in facts.links), *facts.addresses)
 
 
 def _addressed(conversation: "_Conversation") -> NamespaceFacts:

@@ -6,7 +6,6 @@ off are left as they are, so their addresses leak as on a real cluster. It start
 """
 
 import asyncio
-import hashlib
 import secrets
 import sys
 import time
@@ -18,16 +17,16 @@ from typing import Any
 
 import aiohttp
 
-from agent.lab.apiclient import ApiClient, ApiFailed
+from agent.lab.apiclient import ApiClient, ApiFailed, WaitTimeout
 from agent.lab.ipam import Address, IpamError, Wording
-from agent.lab.objects_pods import network_status_annotation, pod_object, stable_uid
+from agent.lab.kubelet_pods import granted, lab_pod, running_status
 from agent.lab.plan import LONGHORN_NAMESPACE, LabNode, LabPlan, LabPod
 from agent.lab.recorder import Recorder
 from agent.lab.sandbox_texts import DEFAULT_NETWORK, attempt_failed, delegate_failed, nad_not_found, pod_network_full
 from agent.lab.whereabouts import Whereabouts, ipam_of
 from agent.lab.world import World, WorldError
-from agent.model.peers import Request, Role
-from agent.rules.netstatus import NETWORKS, read_requests, role_of
+from agent.model.peers import Request
+from agent.rules.netstatus import NETWORKS, read_requests
 
 Json = dict[str, Any]
 
@@ -38,9 +37,7 @@ LEAK = "lab.lhnet/leak"
 """Annotation: when this pod is deleted nobody tells whereabouts, as when a node loses its power."""
 WORDING = "lab.lhnet/whereabouts"
 """Annotation: `go-struct` makes an exhausted pool speak as whereabouts did up to 0.6.2."""
-UNREACHABLE = (ApiFailed, aiohttp.ClientError, TimeoutError)
-PORTS = {Role.INSTANCE_MANAGER: (8500, 8501, 8502, 8503, 6060), Role.BACKING_IMAGE_MANAGER: (8000, 8001)}
-_STATUS = "k8s.v1.cni.cncf.io/network-status"
+UNREACHABLE = (ApiFailed, WaitTimeout, aiohttp.ClientError, TimeoutError)
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -212,7 +209,8 @@ class Kubelet:
                 )
             except IpamError as error:
                 raise _AttemptError(delegate_failed(metadata, name, str(error))) from error
-        made = self._in_world(pod, node=node, pod_ip=pod_ip, address=address, interface=interface)
+        made = lab_pod(pod, node=node.name, pod_ip=pod_ip, address=address, interface=interface)
+        self._in_world(made)
         try:
             await self._tell(pod, made, request=request, sandbox=sandbox)
         except UNREACHABLE:
@@ -240,49 +238,17 @@ class Kubelet:
             raise _AttemptError(delegate_failed(pod["metadata"], None, words))
         return str((held.get("spec") or {}).get("config") or "")
 
-    def _in_world(self, pod: Json, *, node: LabNode, pod_ip: str, address: Address | None, interface: str) -> LabPod:
-        metadata, role = pod["metadata"], role_of(pod["metadata"].get("labels") or {})
-        made = LabPod(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            node=node.name,
-            role=role,
-            pod_ip=pod_ip,
-            storage_address=str(address) if address else None,
-            mac=_mac(metadata["uid"]) if address else None,
-            interface=interface,
-            ports=PORTS.get(role, ()),
-            netns_name=f"cni-{stable_uid('netns', metadata['uid'])}",
-        )
+    def _in_world(self, made: LabPod) -> None:
         if any(one.key == made.key for one in self._world.pods):
             self._world.remove_pod(made.key)
         self._world.add_pod(made)
-        return made
 
     async def _tell(self, pod: Json, made: LabPod, *, request: Request, sandbox: str) -> None:
         """Annotations first: Longhorn looks at them once the pod is Running."""
-        annotations = {
-            "cni.projectcalico.org/containerID": sandbox,
-            "cni.projectcalico.org/podIP": f"{made.pod_ip}/32",
-            "cni.projectcalico.org/podIPs": f"{made.pod_ip}/32",
-        }
-        if made.storage_address is not None:
-            annotations[_STATUS] = network_status_annotation(
-                pod_ip=made.pod_ip,
-                address=made.storage_address,
-                mac=made.mac,
-                mtu_bytes=self._plan.mtu_bytes,
-                interface=made.interface,
-                nad=request.nad,
-            )
-        change = {"metadata": {"annotations": annotations}}
+        change = {"metadata": {"annotations": granted(self._plan, made, nad=request.nad, sandbox=sandbox)}}
         await self._client().patch("v1", "Pod", made.name, change, namespace=made.namespace)
-        status = pod_object(self._plan, made)["status"]
-        containers = (pod.get("spec") or {}).get("containers") or []
-        shape = status["containerStatuses"][0]
-        status["containerStatuses"] = [{**shape, "name": one["name"], "image": one.get("image", "")} for one in containers]
-        await self._client().patch("v1", "Pod", made.name, {"status": status}, namespace=made.namespace, status=True)
+        status = {"status": running_status(self._plan, pod, made)}
+        await self._client().patch("v1", "Pod", made.name, status, namespace=made.namespace, status=True)
 
     async def _added(self, pod: Json, interface: str, address: str, network: str, *, node: LabNode) -> None:
         message = f"Add {interface} [{address}] from {network}"
@@ -307,8 +273,3 @@ def _key(pod: Json) -> str:
 def _wording(metadata: Json) -> Wording:
     asked = (metadata.get("annotations") or {}).get(WORDING)
     return Wording.GO_STRUCT if asked == Wording.GO_STRUCT else Wording.CIDR
-
-
-def _mac(uid: str) -> str:
-    digits = hashlib.sha256(uid.encode()).hexdigest()
-    return ":".join(["2e", *(digits[i : i + 2] for i in range(0, 10, 2))])

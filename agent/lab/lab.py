@@ -138,7 +138,7 @@ class Lab:
             try:
                 async with self.kubelet.held():
                     await one.scope.__aexit__(None, None, None)
-            except (WorldError, *UNREACHABLE) as error:
+            except (WorldError, FaultError, *UNREACHABLE) as error:
                 problems.append(f"{one.fault.name}: {error}")
         if problems:
             raise FaultError(f"not mended: {'; '.join(problems)}")

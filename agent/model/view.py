@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from agent.model.events import Cause, FailingSandbox, NetworkKind
 from agent.model.finding import ActiveFinding, Finding, Verdict
+from agent.model.hostpath import HostPath
 from agent.model.mesh import Failure, Mesh
 from agent.model.net import NamespaceFacts, NamespaceFile
 from agent.model.peers import Mode, Network, Pair, StoragePod
@@ -107,6 +108,8 @@ class NodeView:
     holder: str | None = None
     inspected: tuple[InspectedPod, ...] = ()
     inspected_monotonic_seconds: float | None = None
+    host_path: HostPath | None = None
+    """The storage network's way through the host; None where no storage pod is on a bridge."""
     own: OwnFacts = OwnFacts()
     mesh: Mesh = field(default_factory=Mesh)
     checks: tuple[CheckRun, ...] = ()

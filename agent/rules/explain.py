@@ -9,7 +9,7 @@ from dataclasses import replace
 from agent.model.catalogue import identity
 from agent.model.finding import ActiveFinding, Finding, Scope
 
-_BREAKS_PAIRS = (
+BREAKS_PAIRS = (
     "grant-missing",
     "interface-missing",
     "interface-down",
@@ -31,7 +31,7 @@ def explain(findings: Iterable[ActiveFinding], *, foreign: Mapping[tuple[str, ..
     """The same findings, in the same order, each with the widest true explanation. `foreign` maps identities to the holder's."""
     standing = tuple(findings)
     pods: dict[str, Finding] = {}
-    for name in reversed(_BREAKS_PAIRS):
+    for name in reversed(BREAKS_PAIRS):
         for active in standing:
             if active.finding.id == name and active.finding.subject.pod:
                 pods[active.finding.subject.pod] = active.finding

@@ -10,6 +10,7 @@ from agent.model.net import IPAddress
 from agent.model.pool import MissingAllocation, NadConfig, PodUse, PoolState
 from agent.rules.ipam_names import read_base
 from agent.rules.ipam_range import interval_of
+from agent.rules.ipam_texts import delete_pod
 from agent.rules.make import make
 
 _MAX_DUPLICATES = 100
@@ -74,20 +75,19 @@ def _duplicate(address: IPAddress, one: PodUse, other: PodUse, *, states: Sequen
     lists = [
         f"pool {state.pool} lists {address} for {entry.podref}" for state in states for entry in state.entries if entry.address == address
     ]
+    spare, why = (other, f"{short(one.podref)} is the one that the pool lists") if _listed(lists, one) else (one, "only one may keep it")
     return make(
         "address-duplicate",
         subject=Subject(address=str(address), pod=one.podref, peer_pod=other.podref, node=one.node, peer_node=other.node),
         culprit=str(address),
         summary=f"{address} was granted to two live pods: {short(one.podref)} on {one.node} and {short(other.podref)} on {other.node}",
-        seen=f"network-status of {one.podref} and of {other.podref} both name {address}",
+        seen=f"the network-status of {one.podref} and that of {other.podref} name it",
         expected="one live pod an address",
-        next_step=f"find out which of them the pool lists, detach the volumes that the other serves, then have it made anew: "
-        f"{_delete(other if lists and lists[0].endswith(f'for {one.podref}') else one)}",
+        next_step=f"{why}; detach the volumes that {short(spare.podref)} serves, then have it made anew: {delete_pod(spare.podref)}",
         clears_when="one of the pods is gone or holds another address",
         evidence=tuple(lists) or (f"no pool lists {address}",),
     )
 
 
-def _delete(pod: PodUse) -> str:
-    namespace, _, name = pod.podref.partition("/")
-    return f"kubectl -n {namespace} delete pod {name}"
+def _listed(lists: Sequence[str], pod: PodUse) -> bool:
+    return bool(lists) and lists[0].endswith(f" for {pod.podref}")

@@ -6,6 +6,7 @@ Anything that cannot be read becomes a sentence in `problems`, never an exceptio
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
@@ -19,6 +20,14 @@ OLD_NETWORK_STATUS = "k8s.v1.cni.cncf.io/networks-status"
 
 MAX_ANNOTATION_BYTES = 262_144
 """The API server's limit for all annotations of an object together; a longer text cannot have come from one."""
+MAX_ADDRESSES = 16
+"""Of one entry; Multus writes one or two, and each is told in JSON."""
+MAX_MTU_BYTES = 65_535
+_MAX_NAME_CHARACTERS = 2 * 253 + 1
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")
+"""What the kernel takes for a name (net/core/dev.c, dev_valid_name), in ASCII. It ends up in labels and on terminals."""
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}((:[0-9a-f]{2}){14})?")
+"""Ethernet has six bytes, InfiniBand twenty."""
 
 _ROLES = {
     "instance-manager": Role.INSTANCE_MANAGER,
@@ -42,7 +51,9 @@ def read_requests(text: str | None, *, namespace: str) -> tuple[tuple[Request, .
     if len(text) > MAX_ANNOTATION_BYTES:
         return (), f"annotation {NETWORKS} has {len(text)} characters and was not read"
     if not text.lstrip().startswith(("[", "{")):
-        return tuple(_short_form(part, namespace) for part in text.split(",") if part.strip()), None
+        parts = [_short_form(part, namespace) for part in text.split(",") if part.strip()]
+        requests = tuple(request for request in parts if _name(request.nad))
+        return requests, None if len(requests) == len(parts) else f"annotation {NETWORKS} has entries without a name"
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -50,17 +61,19 @@ def read_requests(text: str | None, *, namespace: str) -> tuple[tuple[Request, .
     if not isinstance(entries, list):
         return (), f"annotation {NETWORKS} is not a list"
     requests = tuple(
-        Request(nad=f"{_text(entry.get('namespace')) or namespace}/{name}", interface=_text(entry.get("interface")))
+        Request(nad=f"{_name(entry.get('namespace')) or namespace}/{name}", interface=_interface(entry.get("interface")))
         for entry in entries
-        if isinstance(entry, dict) and (name := _text(entry.get("name")))
+        if isinstance(entry, dict) and (name := _name(entry.get("name")))
     )
     problem = None if len(requests) == len(entries) else f"annotation {NETWORKS} has entries without a name"
+    if any(isinstance(entry, dict) and entry.get("interface") and not _interface(entry["interface"]) for entry in entries):
+        problem = f"annotation {NETWORKS} names an interface that no kernel takes"
     return requests, problem
 
 
 def _short_form(part: str, namespace: str) -> Request:
     name, _, interface = part.strip().partition("@")
-    return Request(nad=name if "/" in name else f"{namespace}/{name}", interface=interface or None)
+    return Request(nad=name if "/" in name else f"{namespace}/{name}", interface=_interface(interface))
 
 
 def read_status(annotations: Mapping[str, str]) -> tuple[tuple[dict[str, object], ...], str | None]:
@@ -119,40 +132,37 @@ def _grant(entries: tuple[dict[str, object], ...], nad: str) -> tuple[Grant | No
     entry, problem = mine[0], None
     if len(mine) > 1:
         problem = f"network-status has {len(mine)} entries for {nad}; Longhorn uses the first"
-    ips = entry.get("ips")
-    texts = ips if isinstance(ips, list) else []
+    texts = _ips(entry)
     addresses = tuple(address for text in texts if (address := _address(text)) is not None)
-    if bad := [str(text)[:64] for text in texts if _address(text) is None]:
+    mac, interface, mtu = _mac(entry.get("mac")), _interface(entry.get("interface")), entry.get("mtu")
+    if bad := [_shown(text) for text in texts if _address(text) is None]:
         problem = f"network-status of {nad} names what is no address: {', '.join(bad[:3])}"
     elif not addresses:
         problem = f"network-status of {nad} names no address"
-    mtu = entry.get("mtu")
-    return (
-        Grant(
-            nad=nad,
-            interface=_text(entry.get("interface")),
-            addresses=addresses,
-            mac=mac.lower() if (mac := _text(entry.get("mac"))) else None,
-            mtu_bytes=mtu if isinstance(mtu, int) and not isinstance(mtu, bool) and mtu > 0 else None,
-        ),
-        problem,
-    )
+    elif (entry.get("mac") and not mac) or (entry.get("interface") and not interface):
+        problem = f"network-status of {nad} names a MAC address or an interface that cannot be one"
+    mtu_bytes = mtu if isinstance(mtu, int) and not isinstance(mtu, bool) and 0 < mtu <= MAX_MTU_BYTES else None
+    return Grant(nad=nad, interface=interface, addresses=addresses, mac=mac, mtu_bytes=mtu_bytes), problem
 
 
 def _default_addresses(record: PodRecord, entries: tuple[dict[str, object], ...], grant: Grant | None) -> tuple[IPAddress, ...]:
     """podIPs, and the default entry of network-status; never a granted storage address, by which no pod may be told from another."""
     texts: list[object] = list(record.pod_ips)
     for entry in entries:
-        ips = entry.get("ips")
-        if entry.get("default") is True and isinstance(ips, list):
-            texts += ips
+        if entry.get("default") is True:
+            texts += _ips(entry)
     found = dict.fromkeys(address for text in texts if (address := _address(text)) is not None)
     granted = set(grant.addresses) if grant else set()
     return tuple(address for address in found if address not in granted)
 
 
+def _ips(entry: Mapping[str, object]) -> list[object]:
+    ips = entry.get("ips")
+    return ips[:MAX_ADDRESSES] if isinstance(ips, list) else []
+
+
 def _address(text: object) -> IPAddress | None:
-    if not isinstance(text, str):
+    if not isinstance(text, str) or "%" in text:  # Python takes any text after it for a zone
         return None
     try:
         return ip_address(text.strip().partition("/")[0])
@@ -160,8 +170,25 @@ def _address(text: object) -> IPAddress | None:
         return None
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _name(value: object) -> str | None:
+    """A NAD's name or namespace: plain text, whatever may stand in it. Whether there is such a NAD is asked elsewhere."""
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME_CHARACTERS:
+        return None
+    return value if value.isascii() and value.isprintable() else None
+
+
+def _interface(value: object) -> str | None:
+    return value if isinstance(value, str) and _INTERFACE.fullmatch(value) else None
+
+
+def _mac(value: object) -> str | None:
+    lower = value.lower() if isinstance(value, str) else ""
+    return lower if _MAC.fullmatch(lower) else None
+
+
+def _shown(value: object) -> str:
+    """Containers by kind only: printing one that is nested to the parser's limit would go over the printer's."""
+    return type(value).__name__ if isinstance(value, dict | list) else ascii(value)[:64]
 
 
 def _why(error: Exception) -> str:

@@ -61,7 +61,8 @@ def advance(
         state = replace(
             state,
             tcp=Reason.OK,
-            ping=None,
+            # until it is mended the finding stands on what the last failure saw: a good probe must not make it worse
+            ping=state.ping if state.failing and not mended else None,
             rtt_seconds=tcp.rtt_seconds,
             failures=0,
             successes=successes,

@@ -57,10 +57,10 @@ _LEADING = re.compile(
     r"|Failed (?:to )?create pod sandbox: "
     r"|Multus: error adding pod to network \"[^\"]{0,253}\": |delegateAdd: error invoking (?:Delegate|Conflist)Add - \"[^\"]{0,253}\": )"
 )
-_CUT_OFF = re.compile(
-    r"\.\.\.\"?$|[,-]$|&\{\.\.\.\}|inrange(?:se?)?$|fromcnine?t?w?o?r?k?$|(?:device|container|network|sandbox|pod|plugin|type=|name=)\"[^\":(]{0,256}$"
-)
+_CUT_OFF = re.compile(r"\.\.\.\"?$|[,-]$|&\{\.\.\.\}|inrange(?:se?)?$|fromcnine?t?w?o?r?k?$")
 """Endings that no writer meant."""
+_CUT_NAME = re.compile(r"(?:(?:device|container|network|sandbox|pod|plugin) |type=|name=)[\"'][^\s\"':(]{0,256}$", re.IGNORECASE)
+"""A name that was begun and not ended. Blanks tell its opening quote from the closing one of a name such as `k8s-pod-network`."""
 _PAIRS = (('netpluginfailed:"', '"'), ("excluderanges:[", "]"))
 _SHIM_DUMP = re.compile(r"status\d{3}:?\"?&?\{?(?:containerid|\.\.\.)[^\0]*")
 
@@ -174,6 +174,6 @@ def _truncated(text: Text, *, cause: Cause, failure: bool, addresses: Addresses)
         return True
     if cause is Cause.IP_EXHAUSTED:
         return addresses.range is None or ("excluderanges:[" in text.low and addresses.excludes is None)
-    if _CUT_OFF.search(text.low) or ("desc=[failedto" in text.low and not text.low.endswith("]")):
+    if _CUT_OFF.search(text.low) or _CUT_NAME.search(text.readable) or ("desc=[failedto" in text.low and not text.low.endswith("]")):
         return True
     return any(closing not in text.low[text.low.rfind(opening) + len(opening) :] for opening, closing in _PAIRS if opening in text.low)

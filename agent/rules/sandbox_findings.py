@@ -12,8 +12,10 @@ from dataclasses import replace
 from agent.model.events import Cause, Explanation, FailingSandbox, NetworkKind, SandboxFailure
 from agent.model.finding import Finding, Severity, short
 from agent.model.peers import StoragePod
+from agent.rules.ipam_texts import duration
 from agent.rules.make import make, pod_subject
 from agent.rules.sandbox import ECHOES, NO_FAILURE
+from agent.rules.sandbox_advice import NODE_TOLD, ON_NODE
 from agent.rules.sandbox_fold import ANY_NETWORKS, Networks, PodFailures, SandboxState, settle
 from agent.rules.sandbox_names import kind_of
 
@@ -113,12 +115,23 @@ def _finding(pod: StoragePod, ranked: tuple[SandboxFailure, ...], *, now: float,
         network=pod.network,
         network_kind=str(explanation.network_kind),
         summary=f"{short(pod.key)} cannot start: {explanation.summary}",
-        seen=f"no sandbox since {now - first:.0f} s, at least {attempts} {'attempt' if attempts == 1 else 'attempts'}",
+        seen=f"no sandbox for {duration(now - first)}, at least {attempts} {'attempt' if attempts == 1 else 'attempts'}",
         expected=f"a sandbox with {pod.interface}, a few seconds after the pod is bound to its node",
-        next_step=explanation.next_step,
+        next_step=_named_node(explanation.next_step, pod.node),
         clears_when="the pod runs with its grant or is gone",
-        evidence=tuple(f"{failure.explanation.cause}, {failure.attempts} times: {failure.message}" for failure in ranked),
+        evidence=tuple(f"{failure.explanation.cause}, {_times(failure.attempts)}: {failure.message}" for failure in ranked),
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _named_node(next_step: str, node: str | None) -> str:
+    """A message does not say on which node; the pod does."""
+    if node is None:
+        return next_step
+    return next_step.partition(NODE_TOLD)[0].replace(ON_NODE, f"on {node}").replace("on that node", f"on {node}")
 
 
 def _row(pod: StoragePod, failure: SandboxFailure, *, now: float, wall: float) -> FailingSandbox:

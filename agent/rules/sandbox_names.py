@@ -68,18 +68,19 @@ _POD_AND_NAMESPACE = (
     re.compile(rf"k8s_(?P<pod>{_NAME})_(?P<ns>{_NAME})_[0-9A-Fa-f-]{{8,64}}_\d"),
     re.compile(rf"(?:adding|removing)pod(?P<ns>{_NAME})_(?P<pod>{_NAME})(?:to|from)CNInetw", re.IGNORECASE),
     re.compile(rf"pod\"(?P<pod>{_NAME})_(?P<ns>{_NAME})[\"(]", re.IGNORECASE),
+    re.compile(rf"erroradding(?P<ns>{_NAME})_(?P<pod>{_NAME})/[0-9a-f]{{12,64}}tonetwork", re.IGNORECASE),
     re.compile(r"K8S_POD_NAMESPACE=(?P<ns>[a-z0-9][a-z0-9.-]{0,252});K8S_POD_NAME=(?P<pod>[a-z0-9][a-z0-9.-]{0,252})(?=[;\"P}])"),
     re.compile(rf"name\"(?P<pod>{_NAME})_(?P<ns>{_NAME})_[0-9A-Fa-f-]{{8,64}}_\d", re.IGNORECASE),
     re.compile(rf"for\"(?P<pod>{_NAME})_(?P<ns>{_NAME})\(", re.IGNORECASE),
     re.compile(rf"pod=\"(?P<ns>{_NAME})/(?P<pod>{_NAME})\"", re.IGNORECASE),
     re.compile(r"\"PodName\":\"(?P<pod>[\w.-]{1,253})\",\"PodNamespace\":\"(?P<ns>[\w.-]{1,253})\"", re.IGNORECASE),
 )
-"""CRI-O (twice), dockershim, the Multus shim's arguments, a reserved sandbox name, Azure, kubelet's log (twice); in that order of trust."""
+"""CRI-O (twice), dockershim and its log, the Multus shim's arguments, a reserved sandbox name, Azure, kubelet's log (twice); in that order of trust."""
 _POD_OF_MULTUS = re.compile(
     rf"(?:multus:|configuringpod|waitingforpod|gettingpod)\[({_NAME})/({_NAME})(?:/[A-Za-z0-9-]{{0,64}})?\]", re.IGNORECASE
 )
 _CUT_TAG = re.compile(rf"\[({_NAME})/({_NAME})(?:/[A-Za-z0-9-]{{0,64}}(?::[A-Za-z0-9._-]{{0,253}})?|:[A-Za-z0-9._-]{{0,253}})$")
-_SPOKEN_POD = re.compile(rf"(?:\bto pod|\baddresses for pod) ({_NAME}/{_NAME})(?=\s|$|,|\.|\")", re.IGNORECASE)
+_SPOKEN_POD = re.compile(rf"(?:\bto pod|\b(?:addresses|ip) for pod) ({_NAME}/{_NAME})(?=\s|$|,|\.|\")", re.IGNORECASE)
 _POD_ALONE = re.compile(rf"networkforpod\"({_NAME})\":", re.IGNORECASE)
 _SET_UP_POD = re.compile(rf"(?:setup|teardown)pod\"({_NAME})_{_NAME}\"", re.IGNORECASE)
 

@@ -80,6 +80,7 @@ ADDRESSES = (
         "requested IP address…is not available in range set",
         "requested IP address…not available",
         "is already in use",
+        "has already been used by",
         "address already in use",
         "resource already exists:",
         "failed to re-allocate",
@@ -88,6 +89,13 @@ ADDRESSES = (
         "duplicate address",
         "address conflict",
         "IP conflict",
+    ),
+    row(
+        Cause.IPAM_DATASTORE_ERROR,
+        "IP allocation is lost",
+        "failed to retrieve the…IP allocation",
+        "Operation cannot be fulfilled on",
+        "update conflict:",
     ),
 )
 

@@ -25,6 +25,7 @@ NODE = (
         "dial unix",
         "failed to send CNI request",
         "Error received from AddNetwork gRPC call",
+        "http://dummy/",
     ),
     *(
         row(
@@ -48,6 +49,7 @@ NODE = (
         "x509:",
         "i/o timeout",
         "TLS handshake timeout",
+        *(f"{verb} {quote}https://" for verb in ("Get", "Post", "Put", "Patch") for quote in ('"', "")),
         "unable to return a response in the time allotted",
         "etcdserver:",
         "currently unable to handle the request",
@@ -59,6 +61,10 @@ NODE = (
         "already has an IP address different from",
         'could not add IP address to "…file exists',
         "failed to connect…to bridge",
+        "failed to create bridge",
+        "already exists but is not a bridge",
+        "failed to setup vlan tag on interface",
+        "failed to set up vlan tag on interface",
     ),
     row(
         Cause.INTERFACE_EXISTS,

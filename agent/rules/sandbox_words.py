@@ -4,10 +4,13 @@ Address supply gets words of its own, because its texts lie most: the same words
 range of one address, and a pod network that has nothing to do with storage. What can be computed from the message is said with numbers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.model.events import Cause, NetworkKind
-from agent.rules.sandbox_advice import ADVICE, CRD_MISSING, NO_WORD
+from agent.rules import sandbox_commands as commands
+from agent.rules.sandbox_advice import ADVICE, CRD_MISSING, NO_WORD, NODE_TOLD, ON_NODE
+from agent.rules.sandbox_commands import PodCommands
 from agent.rules.sandbox_range import Addresses, pool_name
 from agent.rules.sandbox_text import Text
 
@@ -44,22 +47,19 @@ class Words:
         return f"{names[self.kind]} {self.network}"
 
     @property
-    def namespace(self) -> str:
-        return self.pod.partition("/")[0] if self.pod else "longhorn-system"
+    def commands(self) -> PodCommands:
+        return PodCommands(self.pod)
 
     @property
-    def name(self) -> str:
-        return self.pod.partition("/")[2] if self.pod else "POD"
-
-    @property
-    def nad(self) -> str:
-        return self.network.rpartition("/")[2] if self.network else "NAD"
+    def nad(self) -> str | None:
+        """The definition's name, as far as the message tells."""
+        return self.network.rpartition("/")[2] if self.network else None
 
     @property
     def nad_namespace(self) -> str:
         if self.network and "/" in self.network:
             return self.network.partition("/")[0]
-        return "harvester-system" if self.kind in (NetworkKind.STORAGE, NetworkKind.RWX) else self.namespace
+        return "harvester-system" if self.kind in (NetworkKind.STORAGE, NetworkKind.RWX) else self.commands.namespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +86,30 @@ def words_for(cause: Cause, words: Words) -> Answer:
         "where": words.where,
         "network": words.network or "the network",
         "named": f": {words.network}" if words.network else "",
-        "namespace": words.namespace,
-        "name": words.name,
+        "namespace": words.commands.namespace,
         "pod": words.pod or "the pod",
-        "nad": words.nad,
-        "nad_namespace": words.nad_namespace,
         "reason": words.reason,
-        "range": words.addresses.range or "its range",
     }
-    return Answer(summary=summary.format(**values), next_step=step.format(**values))
+    return Answer(summary=summary.format(**values), next_step=step.format(**_plain(values), **_commands(words)))
+
+
+def _plain(values: Mapping[str, str]) -> dict[str, str]:
+    """Backticks are for commands; those of a message would turn its words into one."""
+    return {key: value.replace("`", "'") for key, value in values.items()}
+
+
+def _commands(words: Words) -> dict[str, str]:
+    of_pod = words.commands
+    return {
+        "see_node": of_pod.node(),
+        "see_pod": of_pod.whole(),
+        "see_events": of_pod.events(),
+        "see_request": of_pod.request(),
+        "see_sandboxes": of_pod.sandboxes(),
+        "see_nad": commands.nad(words.nad_namespace, words.nad),
+        "see_rights": commands.rights(words.text.readable),
+        "see_host_local": commands.address_files(words.nad),
+    }
 
 
 def _span(addresses: Addresses) -> str:
@@ -118,79 +133,75 @@ def _bounds(addresses: Addresses) -> str | None:
 
 def _whereabouts_full(words: Words) -> Answer:
     addresses, span = words.addresses, _span(words.addresses)
-    look = _look_at_pool(words)
+    look = commands.pool(pool_name(addresses.range) if addresses.range else None)
     many = addresses.searched if addresses.usable is None else addresses.usable
     if addresses.usable == 0:
-        listed = ", ".join((addresses.excludes or ())[:4])
+        excludes = addresses.excludes or ()
+        listed = ", ".join(excludes[:2]) + (", …" if len(excludes) > 2 else "")
         return Answer(
-            summary=f"not a shortage: the excludes ({listed}) take every address of {span} away, so {words.where} has none to give, "
-            "even with an empty pool",
-            next_step="an exclude counts from its network address, host bits are dropped (192.168.0.9/24 takes the whole /24): write "
-            f"single addresses as /32 in {_configuration(words)}",
+            summary=f"not a shortage: the excludes ({listed}) leave nothing of {span}, so {words.where} has no address to give",
+            next_step="an exclude counts from its network address, host bits are dropped (192.168.0.9/24 takes the whole /24); write "
+            f"single addresses as /32, {_configuration(words)}",
         )
     if many is not None and many >= NEVER_FULL:
         return Answer(
-            summary=f"no free address in {span} for {words.where}, yet so many cannot be in use: excludes or stale reservations "
-            "block the range",
-            next_step="look for an exclude that covers the range and for reservations of pods that are gone: kubectl -n kube-system get "
-            "overlappingrangeipreservations.whereabouts.cni.cncf.io",
+            summary=f"no free address in {span} for {words.where}, yet so many cannot be in use: excludes or stale reservations block it",
+            next_step=f"look for an exclude that covers the range: {commands.nad(words.nad_namespace, words.nad)}; and for reservations of "
+            f"pods that are gone: {commands.reservations()}",
         )
     if many == 1:
         return Answer(
-            summary=f"{span} can serve one pod only and its one address is taken: on {words.where} an older attempt of this pod, or the "
-            "pod that it replaces, holds it",
-            next_step=f"see who holds it: {look}; widen range_start and range_end in {_configuration(words)}",
+            summary=f"{span} can serve one pod only, and an older attempt of this pod or the pod it replaces holds it ({words.where})",
+            next_step=f"see who holds it: {look}; then widen range_start and range_end, {_configuration(words)}",
         )
     counted = ""
     if addresses.usable is not None:
-        counted = f": all {addresses.usable} addresses that it can give are taken"
+        counted = f": all {addresses.usable} addresses are taken"
     elif many is not None:
         counted = f": {many} addresses were searched"
     ours = words.kind in (NetworkKind.STORAGE, NetworkKind.RWX)
-    listed = " (curl NODE:9811/pools lists them)" if ours else ""
+    listed = " (/pools of any lhnet-agent lists them)" if ours else ""
     return Answer(
         summary=f"no free address in {span} for {words.where}{counted}",
-        next_step=f"see who holds the addresses: {look}; entries whose pod is gone are leaks{listed}; if "
-        f"all belong to running pods, give {_configuration(words)} a larger range (lhnet-agent plan-range)",
+        next_step=f"see who holds the addresses; entries whose pod is gone are leaks{listed}: {look}; if all belong to running pods, "
+        f"{_image(words)}count a larger range: {commands.plan_range(addresses.range)}; then set it, {_configuration(words)}",
     )
 
 
-def _look_at_pool(words: Words) -> str:
-    resource = "kubectl -n kube-system get ippools.whereabouts.cni.cncf.io"
-    return f"{resource} {pool_name(words.addresses.range)} -o yaml" if words.addresses.range else f"{resource} -o yaml"
+def _image(words: Words) -> str:
+    """Harvester's guide: the same happens while images are up- or downloaded."""
+    waits = words.pod is not None and words.pod.partition("/")[2].startswith("backing-image-ds-")
+    return "delete the image that this pod up- or downloads, or " if waits else ""
 
 
 def _configuration(words: Words) -> str:
+    """Where the range is written."""
     if words.kind is NetworkKind.STORAGE:
-        return "the Harvester setting storage-network"
+        return commands.edit_setting("storage-network")
     if words.kind is NetworkKind.RWX:
-        return "the Harvester setting rwx-network"
-    if words.network:
-        return f"the NetworkAttachmentDefinition {words.network}"
-    return "the NetworkAttachmentDefinition of the pod"
+        return commands.edit_setting("rwx-network")
+    return commands.edit_nad(words.nad_namespace, words.nad or "")
 
 
 def _pod_network_full(words: Words) -> Answer:
     span = f" ({words.addresses.range})" if words.addresses.range else ""
-    pod = f" for {words.pod}" if words.pod else ""
-    directory = words.network or "k8s-pod-network"
     if words.addresses.range:
         step = (
-            f"on the pod's node list the address files: ls /var/lib/cni/networks/{directory}/ (one a pod; those of sandboxes that crictl "
-            "pods does not list are left over from an unclean shutdown)"
+            f"compare the address files, one a pod, {ON_NODE}: {commands.address_files(words.network or 'k8s-pod-network')}; with the "
+            "sandboxes there are; files of others are left over from an unclean shutdown: `crictl pods`"
         )
     else:
-        step = (
-            "look at the default CNI's address pool and at its agent on the pod's node: kubectl -n kube-system get pods -o wide; kubectl "
-            f"-n {words.namespace} get pod {words.name} -o wide tells the node"
-        )
-    return Answer(summary=f"not the storage network: the pod network of this node has no free address{span}{pod}", next_step=step)
+        step = f"look at the default CNI's address pool, and at its agent {ON_NODE}: `kubectl -n kube-system get pods -o wide`"
+    return Answer(
+        summary=f"not the storage network: the pod network of this node has no free address{span}",
+        next_step=f"{step}{NODE_TOLD}{words.commands.node()}",
+    )
 
 
 def _conflict(words: Words) -> Answer:
     own = "the range is not full" if "available" in words.text.core or "exhaust" in words.text.core else "no shortage of addresses"
     return Answer(
         summary=f"one address or MAC that the pod asked for on {words.where} is taken already ({own}): {words.reason}",
-        next_step="find the holder: kubectl get pods -A -o wide shows a running twin; if there is none, an older sandbox of the pod or a "
-        "stale address file under /var/lib/cni/networks/ on its node still holds it (crictl pods)",
+        next_step=f"look for a running twin: `kubectl get pods -A -o wide`; if there is none, an older sandbox or a stale address file "
+        f"{ON_NODE} holds it: {words.commands.sandboxes()}; {commands.address_files(words.nad)}{NODE_TOLD}{words.commands.node()}",
     )

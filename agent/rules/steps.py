@@ -34,13 +34,10 @@ def plain(text: str, *, most: int = TEXT_CHARACTERS) -> str:
 
 
 def apart(next_step: str) -> tuple[str, tuple[str, ...]]:
-    """A next step that ends in `: kubectl …; kubectl …`, as sentence and commands."""
-    sentence, colon, tail = plain(next_step, most=4 * TEXT_CHARACTERS).partition(": kubectl ")
-    if not colon:
-        return sentence, ()
-    parts = f"kubectl {tail}".split("; ")
-    commands = tuple(part for part in parts if part.startswith("kubectl "))
-    return "; ".join([sentence, *(part for part in parts if not part.startswith("kubectl "))]), commands
+    """The words of a next step, and its commands, which stand in backticks."""
+    parts = plain(next_step, most=4 * TEXT_CHARACTERS).split("`")
+    sentence = "; ".join(text for part in parts[::2] if (text := part.strip(" ;:")))
+    return sentence, tuple(parts[1::2])
 
 
 def few(names: Iterable[str], *, most: int = NAMED) -> str:

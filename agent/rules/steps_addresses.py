@@ -18,7 +18,7 @@ from agent.rules.mode import Reading
 from agent.rules.nad import parse_nad
 from agent.rules.netstatus import read_pod
 from agent.rules.setting_pods import grant_missing
-from agent.rules.steps import NAMED, Trouble, few, judged, many, not_applicable, plain, softened, unread
+from agent.rules.steps import NAMED, Trouble, apart, few, judged, many, not_applicable, plain, softened, unread
 from agent.rules.steps_check import guide_pods
 
 TITLE = "addresses"
@@ -72,8 +72,8 @@ def _troubles(survey: Survey, reading: Reading, *, pods: list[PodRecord], places
     for duplicate in address_duplicates(
         pod_uses([pod.record for pod in granted]), nads=list(configs.values()), nodes_down=down, now=inf, grace_seconds=0.0
     ):
-        sentence, _, tail = duplicate.next_step.rpartition(": ")
-        yield Trouble(result=Result.CRITICAL, what=duplicate.summary, next_step=sentence, commands=(tail,))
+        sentence, commands = apart(duplicate.next_step)
+        yield Trouble(result=Result.CRITICAL, what=duplicate.summary, next_step=sentence, commands=commands)
 
 
 def _unknown_ranges(survey: Survey, reading: Reading, configs: Mapping[str, NadConfig]) -> Iterator[Trouble]:

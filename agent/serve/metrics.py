@@ -19,8 +19,10 @@ from agent.serve import names
 
 LEASES = ("holder", "other", "unconfirmed", "none")
 MAX_FINDING_INFO = 200
+MAX_FINDING_ACTIVE = 150
+"""Series by node; what is beyond, mildest first, is added up under an empty node, so that the sum stays true."""
 MAX_PEER_SERIES = 900
-"""Of one node: 64 nodes × 2 roles × 5 series and room for an upgrade's second generation; more is dropped and counted."""
+"""Of one node, all peer families together: 64 nodes × 2 roles × 5 series are 640. More is dropped in whole families and counted."""
 
 Sample = tuple[tuple[str, ...], float]
 
@@ -108,11 +110,16 @@ def _findings(view: NodeView) -> Iterator[Metric]:
         explained = "true" if one.explained_by else "false"
         counted[(one.id, one.severity.value, _culprit_node(active), explained, one.network_kind or "")] += 1
         told.append(active)
-    yield _family(names.FINDING_ACTIVE, [(labels, float(number)) for labels, number in counted.items()])
+    kept = dict(counted)
+    for labels in list(counted)[MAX_FINDING_ACTIVE:]:
+        name, severity, _, explained, kind = labels
+        kept[(name, severity, "", explained, kind)] = kept.get((name, severity, "", explained, kind), 0) + kept.pop(labels)
+    yield _family(names.FINDING_ACTIVE, [(labels, float(number)) for labels, number in kept.items()])
     yield _family(names.FINDINGS_IGNORED, [(labels, float(number)) for labels, number in ignored.items()])
     infos = dict.fromkeys(_info(active) for active in told[:MAX_FINDING_INFO])
     yield _family(names.FINDING_INFO, [(labels, 1.0) for labels in infos])
-    yield _family(names.SERIES_DROPPED, [(("finding_info",), float(max(0, len(told) - MAX_FINDING_INFO)))])
+    dropped = {"finding_active": len(counted) - len(kept), "finding_info": len(told) - MAX_FINDING_INFO, **_fitting(view)[1]}
+    yield _family(names.SERIES_DROPPED, [((family,), float(max(0, number))) for family, number in dropped.items()])
 
 
 def _culprit_node(active: ActiveFinding) -> str:
@@ -158,6 +165,37 @@ def _interfaces(inspected: tuple[InspectedPod, ...]) -> Iterator[Metric]:
 
 
 def _probes(view: NodeView) -> Iterator[Metric]:
+    families, _ = _fitting(view)
+    success = [sample for kind in ProbeKind for sample in families.get(f"probe_success_{kind.value}", ())]
+    yield _family(names.PROBE_SUCCESS, success)
+    yield _family(names.PROBE_RTT, families.get("probe_rtt", ()))
+    yield _family(names.PATH_MTU, families.get("path_mtu", ()))
+    counters = view.mesh.counters
+    yield _family(names.PROBES, [((kind.value, reason.value), float(number)) for (kind, reason), number in counters.by_reason.items()])
+    yield _histograms(counters.durations.items())
+
+
+def _fitting(view: NodeView) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+    """The peer families that fit the budget, and how many series of which were dropped: whole families in the order of
+    `_DROPPED_FIRST`, since half of one would look like departed peers; of the last one, TCP, the working peers."""
+    families = _peer_families(view)
+    dropped: dict[str, int] = {}
+    for family in _DROPPED_FIRST:
+        if sum(map(len, families.values())) <= MAX_PEER_SERIES:
+            break
+        dropped[family] = len(families.pop(family, []))
+    tcp = families.get(_TCP, [])
+    if len(tcp) > MAX_PEER_SERIES:
+        families[_TCP] = sorted(tcp, key=lambda sample: sample[1])[:MAX_PEER_SERIES]
+        dropped[_TCP] = len(tcp) - MAX_PEER_SERIES
+    return families, dropped
+
+
+_TCP = f"probe_success_{ProbeKind.TCP.value}"
+_DROPPED_FIRST = ("path_mtu", "probe_success_large", "probe_success_http", "probe_rtt")
+
+
+def _peer_families(view: NodeView) -> dict[str, list[Sample]]:
     success: dict[tuple[str, ...], float] = {}
     rtt: dict[tuple[str, ...], float] = {}
     mtu: dict[tuple[str, ...], float] = {}
@@ -170,12 +208,10 @@ def _probes(view: NodeView) -> Iterator[Metric]:
             rtt[where] = max(rtt.get(where, 0.0), state.rtt_seconds)
         if state.path_mtu_bytes is not None:
             mtu[where] = min(mtu.get(where, float("inf")), float(state.path_mtu_bytes))
-    yield _family(names.PROBE_SUCCESS, list(success.items())[:MAX_PEER_SERIES])
-    yield _family(names.PROBE_RTT, list(rtt.items())[:MAX_PEER_SERIES])
-    yield _family(names.PATH_MTU, list(mtu.items())[:MAX_PEER_SERIES])
-    counters = view.mesh.counters
-    yield _family(names.PROBES, [((kind.value, reason.value), float(number)) for (kind, reason), number in counters.by_reason.items()])
-    yield _histograms(counters.durations.items())
+    families: dict[str, list[Sample]] = {"probe_rtt": list(rtt.items()), "path_mtu": list(mtu.items())}
+    for labels, value in success.items():
+        families.setdefault(f"probe_success_{labels[0]}", []).append((labels, value))
+    return families
 
 
 def _asked(state: PairState) -> Iterator[tuple[str, Reason]]:

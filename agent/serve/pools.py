@@ -109,7 +109,7 @@ def _told(pool: Document, findings: list[Document]) -> list[str]:
     counted = ", ".join(f"{number} {kind}" for kind, number in given.items() if number or kind in ("live", "orphaned"))
     lines.append(wrap(f"given {total}: {counted}{_oldest(pool)}", indent="  "))
     if pool.get("reservations_blocking"):
-        lines.append(wrap(f"{pool['reservations_blocking']} more kept by reservations of pods that are not in the pool", indent="  "))
+        lines.append(wrap(f"{pool['reservations_blocking']} more kept by reservations that the pool does not list", indent="  "))
     if pool.get("demand"):
         lines.append(wrap(f"needs {pool['demand']['steady']} now, {pool['demand']['upgrade']} during an upgrade", indent="  "))
     for one in findings:

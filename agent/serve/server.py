@@ -19,6 +19,7 @@ MAX_REQUEST_BYTES = 64 * 1024
 _GZIP_FROM_BYTES = 1024
 _PATHS = ("/cluster", "/status", "/interfaces", "/peers", "/pools", "/events", "/history", "/runbooks", "/metrics", "/healthz", "/readyz")
 _DEFAULT_INTERVAL_SECONDS = 10.0
+_CONTROLS = {number: "\ufffd" for number in (*range(0x20), *range(0x7F, 0xA0)) if number != ord("\n")}
 
 
 class Others(Protocol):
@@ -93,7 +94,7 @@ class Server:
 
         def page(make_text: Callable[[], str], make_json: Callable[[], documents.Document]) -> tuple[Handler, Handler]:
             async def as_text(_: web.Request) -> web.StreamResponse:
-                return web.Response(text=make_text(), content_type="text/plain", charset="utf-8")
+                return _text(make_text())
 
             async def as_json(_: web.Request) -> web.StreamResponse:
                 return _json(make_json())
@@ -131,7 +132,7 @@ class Server:
 
     async def _cluster(self, _: web.Request) -> web.StreamResponse:
         told = await asyncio.to_thread(cluster.text, await self._gathered())
-        return web.Response(text=told, content_type="text/plain", charset="utf-8")
+        return _text(told)
 
     async def _cluster_json(self, request: web.Request) -> web.StreamResponse:
         wanted = request.query.get("matrix", "")
@@ -156,7 +157,7 @@ class Server:
             answer = module.nobody(node, why) if one is None else dict(one)
             if told is None:
                 return _json(answer)
-            return web.Response(text=told(answer), content_type="text/plain", charset="utf-8")
+            return _text(told(answer))
 
         return handler
 
@@ -165,11 +166,11 @@ class Server:
         page = runbooks.text(name.removesuffix(".md"))
         if page is None:
             raise web.HTTPNotFound(reason="no such runbook; /runbooks lists them")
-        return web.Response(text=page, content_type="text/plain", charset="utf-8")
+        return _text(page)
 
     async def _status(self, _: web.Request) -> web.StreamResponse:
         told = text.status(self._get_view(), now=self._clock.monotonic(), wall=self._clock.wall())
-        return web.Response(text=told, content_type="text/plain", charset="utf-8")
+        return _text(told)
 
     async def _healthz(self, _: web.Request) -> web.StreamResponse:
         why = self._alive()
@@ -197,10 +198,16 @@ def _render(encode: Callable[[CollectorRegistry], bytes], registry: CollectorReg
     return body, False
 
 
+def _text(told: str) -> web.Response:
+    """Names and messages come from whoever may write an object: none of them moves the cursor of a terminal."""
+    body = told.translate(_CONTROLS).encode(errors="backslashreplace")
+    return web.Response(body=body, content_type="text/plain", charset="utf-8")
+
+
 def _json(document: Any) -> web.Response:
-    return web.Response(
-        text=json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n", content_type="application/json", charset="utf-8"
-    )
+    # what is not Unicode (half a pair, from JSON inside an annotation) stays an escape: one odd name must not cost the whole answer
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 @web.middleware

@@ -192,11 +192,13 @@ def interfaces(view: NodeView) -> str:
 
 def _pod(one: InspectedPod, severity: str | None) -> str:
     pod, grant = one.pod, one.pod.grant
-    state = severity.upper() if severity else ("OK" if one.facts else "UNKNOWN")
+    judged = one.facts is not None and grant is not None
+    state = severity.upper() if severity else ("OK" if judged else "UNKNOWN")
     lines = [f"{pod.key}  {pod.role.value}  {state}"]
     lines.append(field("asked", ", ".join(f"{one.nad} as {one.interface or pod.interface}" for one in pod.requests)))
     mtu = f"mtu {grant.mtu_bytes}" if grant and grant.mtu_bytes else ""
-    lines.append(field("granted", "  ".join(filter(None, (str(grant.address), grant.mac, mtu))) if grant else "nothing: no network-status"))
+    nothing = "nothing that could be read" if pod.problems else "nothing: no entry in network-status"
+    lines.append(field("granted", "  ".join(filter(None, (str(grant.address), grant.mac, mtu))) if grant else nothing))
     if one.facts is None:
         lines.append(field("kernel", one.why_not or "its network namespace was not found"))
     else:

@@ -52,6 +52,18 @@ async def test_json_pages_are_one_document_with_a_schema(path):
     assert json.loads(body)["schema"] == 1
 
 
+async def test_a_message_of_the_cluster_moves_no_cursor_and_breaks_no_page():
+    """`configured` quotes whatever a controller wrote, and JSON inside JSON may hold half a surrogate pair."""
+    async with Served() as served:
+        served.view = view(mode_why="Harvester says: \x1b[2Jall is well \ud800\r\x9b")
+        status, _, page = await served.get("/status")
+        told, _, document = await served.get("/api/v1/status")
+    assert (status, told) == (200, 200)
+    assert not [letter for letter in page.decode() if letter != "\n" and not letter.isprintable()]
+    assert "all is well" in page.decode()
+    assert "all is well" in json.loads(document)["mode_why"]
+
+
 async def test_a_critical_verdict_is_still_a_200():
     async with Served() as served:
         served.view = view(findings=(DOWN,), verdict=Verdict.CRITICAL)

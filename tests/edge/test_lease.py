@@ -147,6 +147,20 @@ async def test_only_the_holder_cannot_reach_the_api_and_finds_a_successor_when_i
             assert other.state == "holder"
 
 
+async def test_a_cancellation_that_comes_together_with_news_is_not_lost(api: LabApi) -> None:
+    """It was, with asyncio.wait_for of Python 3.11: a stopped agent went on renewing."""
+    async with contender(api, "harv41", clock=time.monotonic) as one:
+        task = asyncio.ensure_future(one.lease.run())
+        await until(lambda: one.state == "holder")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        one.lease._wake.set()
+        task.cancel()
+        async with asyncio.timeout(60):
+            await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+
+
 async def test_a_subscriber_that_raises_does_not_cost_the_lease(api: LabApi, caplog: pytest.LogCaptureFixture) -> None:
     heard: list[LeaseView] = []
 

@@ -4,13 +4,15 @@ import errno
 import socket
 import struct
 import time
-from typing import Any
+from ipaddress import ip_interface, ip_network
+from socket import AF_INET
+from typing import Any, cast
 
 import pytest
 
 from agent.edge import netlink
 from agent.edge.netns import NamespaceUnreadable
-from agent.model.net import Address
+from agent.model.net import Address, Link, Route
 
 PATIENCE = 60
 
@@ -115,3 +117,34 @@ def test_an_answer_without_end_stops_at_the_limit(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(netlink, "MAX_ITEMS", 100)
     with pytest.raises(NamespaceUnreadable, match="more than 100 address entries"):
         ask(ScriptedKernel(whole(*[ADDRESS * 10] * 50)))
+
+
+class TornKernel:
+    """A pod whose link is set down and up again while it is being read, `torn` times."""
+
+    def __init__(self, *, torn: int) -> None:
+        self._torn = torn
+        self._asked = 0
+
+    def ask(self, kind: type[Any], _: tuple[int, bytes], *, family: int = 0) -> tuple[Any, ...]:
+        if kind is Link:
+            self._asked += 1
+            # of each pair of questions the second finds it down, for as long as it flaps
+            return (Link(index=2, name="lhnet1", up=not (self._torn >= 0 and self._asked % 2 == 0), carrier=True),)
+        if kind is Address:
+            return (Address(link_index=2, interface=ip_interface("192.168.0.2/24")),)
+        if kind is Route and family == AF_INET:
+            self._torn -= 1
+            return () if self._torn >= 0 else (Route(to=ip_network("192.168.0.0/24"), link_index=2),)
+        return ()
+
+
+def test_a_link_that_flaps_while_its_pod_is_read_is_never_seen_up_without_its_routes() -> None:
+    facts = netlink._steady(cast("Any", TornKernel(torn=2)), netlink.ALL)
+    assert facts.links[0].up
+    assert [str(route.to) for route in facts.routes] == ["192.168.0.0/24"]
+
+
+def test_a_pod_that_never_stands_still_is_not_judged() -> None:
+    with pytest.raises(netlink._Changed):
+        netlink._steady(cast("Any", TornKernel(torn=99)), netlink.ALL)

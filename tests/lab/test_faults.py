@@ -24,7 +24,7 @@ ROUNDS_AFTER = 2
 NEEDS_THE_API = ("link-down", "api-stopped", "api-frozen", "api-unreachable")
 """Tried with a real kube-apiserver too; the others are the kernel's matter alone."""
 
-NETWORK_FAULTS = [name for name, fault in FAULTS.items() if fault.family not in CLUSTER_FAMILIES]
+NETWORK_FAULTS = [name for name, fault in FAULTS.items() if fault.family not in (*CLUSTER_FAMILIES, "hostpath")]
 CASES = [pytest.param("embedded", name, id=f"{name}-embedded") for name in NETWORK_FAULTS] + [
     pytest.param("real", name, id=f"{name}-real", marks=pytest.mark.apiserver) for name in NEEDS_THE_API
 ]

@@ -217,6 +217,7 @@ def _picture_of(world: World, place: str) -> dict[str, Any]:
         "rules": world.ip_json(place, "rule"),
         "filters": filters,
         "ports": ports,
+        "bridge filters": read_sysctl(world, place, "net/bridge/bridge-nf-call-iptables"),
     }
 
 

@@ -20,10 +20,19 @@ pytestmark = [
 ]
 
 ADMIN = "admin-token"
-LONGHORN = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "longhorn-system"}}
+HARVESTERS = [
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    for name in ("longhorn-system", "harvester-system", "cattle-monitoring-system")
+]
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/lhnet-system/leases"
 SETTINGS = "/apis/harvesterhci.io/v1beta1/settings"
 LONGHORN_SETTINGS = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/settings"
+LONGHORN = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
+WHEREABOUTS = "/apis/whereabouts.cni.cncf.io/v1alpha1"
+MONITORING = "/apis/monitoring.coreos.com/v1"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+DEPLOYMENTS = "/apis/apps/v1/namespaces"
+NADS = "/apis/k8s.cni.cncf.io/v1"
 PATCH = "application/merge-patch+json"
 
 
@@ -37,7 +46,7 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, objects: list[Json]) -> Iterator[tuple[RealApi, Path]]:
-    """With Longhorn's namespace there and the manifests applied twice, as an upgrade does."""
+    """With Harvester's namespaces there and the manifests applied twice, as an upgrade does."""
     folder = tmp_path_factory.mktemp("apiserver")
     pki = make_pki(folder, names=["127.0.0.1"])
     write_tokens(folder / "tokens.csv", {ADMIN: ("admin", ["system:masters"])})
@@ -57,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, objects: list[Json]) -> Ite
 
     async def fill() -> None:
         async with api.client() as admin:
-            await admin.apply_all([LONGHORN, *objects])
+            await admin.apply_all([*HARVESTERS, *objects])
             await admin.apply_all(objects)
 
     try:
@@ -109,6 +118,40 @@ def test_what_every_agent_watches_can_be_listed(server: tuple[RealApi, Path], pa
 @pytest.mark.parametrize(
     ("path", "query"),
     [
+        ("/api/v1/nodes", {}),
+        (f"{WHEREABOUTS}/namespaces/kube-system/ippools", {}),
+        (f"{WHEREABOUTS}/namespaces/kube-system/overlappingrangeipreservations", {}),
+        ("/api/v1/namespaces/longhorn-system/events", {"fieldSelector": "reason=FailedCreatePodSandBox"}),
+        *((f"{LONGHORN}/{kind}", {}) for kind in ("instancemanagers", "nodes", "replicas", "engines")),
+        (f"{NADS}/namespaces/harvester-system/network-attachment-definitions", {}),
+        *(
+            (DEFINITIONS, {"fieldSelector": f"metadata.name={name}"})
+            for name in (
+                "ippools.whereabouts.cni.cncf.io",
+                "overlappingrangeipreservations.whereabouts.cni.cncf.io",
+                "nodeslicepools.whereabouts.cni.cncf.io",
+                "network-attachment-definitions.k8s.cni.cncf.io",
+            )
+        ),
+        *((f"{MONITORING}/namespaces/cattle-monitoring-system/{kind}", {}) for kind in ("prometheuses", "alertmanagers")),
+        (f"{DEPLOYMENTS}/cattle-monitoring-system/deployments", {"fieldSelector": "metadata.name=rancher-monitoring-grafana"}),
+        *(
+            (f"{DEPLOYMENTS}/harvester-system/deployments", {"fieldSelector": f"metadata.name={name}"})
+            for name in (
+                "vm-import-controller-harvester-vm-import-controller",
+                "harvester-harvester-vm-import-controller",
+                "harvester-vm-import-controller",
+            )
+        ),
+    ],
+)
+def test_what_the_holder_watches_can_be_listed(server: tuple[RealApi, Path], path: str, query: dict[str, str]) -> None:
+    assert answer(server, "GET", path, **query) == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
         (SETTINGS, {}),
         (SETTINGS, {"fieldSelector": "metadata.name=backup-target"}),
         (f"{SETTINGS}/ssl-certificates", {}),
@@ -119,6 +162,17 @@ def test_what_every_agent_watches_can_be_listed(server: tuple[RealApi, Path], pa
         ("/api/v1/namespaces/longhorn-system/secrets", {}),
         ("/api/v1/namespaces/lhnet-system/secrets", {}),
         ("/api/v1/namespaces/lhnet-system/configmaps", {}),
+        ("/api/v1/namespaces/longhorn-system/pods/any/log", {}),
+        ("/api/v1/events", {}),
+        (DEFINITIONS, {}),
+        ("/api/v1/namespaces/kube-system/pods", {}),
+        (f"{LONGHORN}/volumes", {}),
+        ("/apis/longhorn.io/v1beta2/replicas", {}),
+        (f"{WHEREABOUTS}/ippools", {}),
+        (f"{MONITORING}/namespaces/cattle-monitoring-system/servicemonitors", {}),
+        (f"{DEPLOYMENTS}/cattle-monitoring-system/deployments", {}),
+        (f"{DEPLOYMENTS}/harvester-system/deployments", {}),
+        (f"{DEPLOYMENTS}/harvester-system/deployments/harvester", {}),
     ],
 )
 def test_everything_else_is_closed(server: tuple[RealApi, Path], path: str, query: dict[str, str]) -> None:
@@ -129,6 +183,8 @@ def test_the_lease_can_be_taken_but_not_made_or_removed(server: tuple[RealApi, P
     held = {"spec": {"holderIdentity": "harv41", "leaseDurationSeconds": 15}}
     assert answer(server, "PATCH", f"{LEASES}/lhnet-agent", body=held, media=PATCH) == 200
     assert answer(server, "PATCH", f"{LEASES}/another", body=held, media=PATCH) == 403
+    whole = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "lhnet-agent"}, **held}
+    assert answer(server, "PUT", f"{LEASES}/lhnet-agent", body=whole) == 403
     assert answer(server, "DELETE", f"{LEASES}/lhnet-agent") == 403
     made = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "mine"}}
     assert answer(server, "POST", LEASES, body=made) == 403

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Json = dict[str, Any]
 
+ROLES = ("cattle-monitoring-system", "harvester-system", "kube-system", "lhnet-system", "longhorn-system")
+
 
 def one(objects: list[Json], kind: str) -> Json:
     (found,) = [item for item in objects if item["kind"] == kind]
@@ -44,10 +46,8 @@ def test_there_is_nothing_but_what_the_readme_says(objects: list[Json]) -> None:
         ("DaemonSet", "lhnet-system"),
         ("Lease", "lhnet-system"),
         ("Namespace", ""),
-        ("Role", "lhnet-system"),
-        ("Role", "longhorn-system"),
-        ("RoleBinding", "lhnet-system"),
-        ("RoleBinding", "longhorn-system"),
+        *(("Role", name) for name in ROLES),
+        *(("RoleBinding", name) for name in ROLES),
         ("Service", "lhnet-system"),
         ("ServiceAccount", "lhnet-system"),
     ]

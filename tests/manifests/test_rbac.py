@@ -2,18 +2,31 @@
 
 from typing import Any
 
+from agent.config import load
+from agent.edge.cluster import HARVESTER_SETTINGS, LONGHORN_SETTINGS
+from agent.edge.holder_watches import CRDS, GRAFANA, VM_IMPORT
+
 Json = dict[str, Any]
 Right = tuple[str, str, str, str]
 """Namespace (empty: the whole cluster), group/resource, name (empty: all), verb."""
 
 READ = ("get", "list", "watch")
 
-# Reference, section 3: what every agent watches, and the Lease.
-TABLE: dict[tuple[str, str, str], tuple[str, ...]] = {
+NADS = "k8s.cni.cncf.io/network-attachment-definitions"
+DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
+# Harvester pkg/util/constants.go, HarvesterVMImportController, newest first.
+VM_IMPORTS = (
+    "vm-import-controller-harvester-vm-import-controller",
+    "harvester-harvester-vm-import-controller",
+    "harvester-vm-import-controller",
+)
+
+# Reference, section 3: what every agent watches.
+EVERY_AGENT: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("", "/nodes", ""): READ,
     ("", "harvesterhci.io/settings", "storage-network"): READ,
     ("", "harvesterhci.io/settings", "rwx-network"): READ,
-    ("", "k8s.cni.cncf.io/network-attachment-definitions", ""): READ,
+    ("", NADS, ""): READ,
     ("", "network.harvesterhci.io/clusternetworks", ""): READ,
     ("", "network.harvesterhci.io/vlanconfigs", ""): READ,
     ("longhorn-system", "/pods", ""): READ,
@@ -21,8 +34,27 @@ TABLE: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("longhorn-system", "longhorn.io/settings", "storage-network-for-rwx-volume-enabled"): READ,
     ("longhorn-system", "longhorn.io/settings", "endpoint-network-for-rwx-volume"): READ,
     ("lhnet-system", "/pods", ""): READ,
-    ("lhnet-system", "coordination.k8s.io/leases", "lhnet-agent"): (*READ, "update", "patch"),
+    ("lhnet-system", "coordination.k8s.io/leases", "lhnet-agent"): (*READ, "patch"),
 }
+# And what the holder of the Lease watches besides; its Nodes and NADs are among the above.
+HOLDER: dict[tuple[str, str, str], tuple[str, ...]] = {
+    ("", DEFINITIONS, "ippools.whereabouts.cni.cncf.io"): READ,
+    ("", DEFINITIONS, "overlappingrangeipreservations.whereabouts.cni.cncf.io"): READ,
+    ("", DEFINITIONS, "nodeslicepools.whereabouts.cni.cncf.io"): READ,
+    ("", DEFINITIONS, "network-attachment-definitions.k8s.cni.cncf.io"): READ,
+    ("kube-system", "whereabouts.cni.cncf.io/ippools", ""): READ,
+    ("kube-system", "whereabouts.cni.cncf.io/overlappingrangeipreservations", ""): READ,
+    ("longhorn-system", "/events", ""): READ,
+    ("longhorn-system", "longhorn.io/instancemanagers", ""): READ,
+    ("longhorn-system", "longhorn.io/nodes", ""): READ,
+    ("longhorn-system", "longhorn.io/replicas", ""): READ,
+    ("longhorn-system", "longhorn.io/engines", ""): READ,
+    ("cattle-monitoring-system", "monitoring.coreos.com/prometheuses", ""): READ,
+    ("cattle-monitoring-system", "monitoring.coreos.com/alertmanagers", ""): READ,
+    ("cattle-monitoring-system", "apps/deployments", "rancher-monitoring-grafana"): READ,
+    **{("harvester-system", "apps/deployments", name): READ for name in VM_IMPORTS},
+}
+TABLE = EVERY_AGENT | HOLDER
 
 
 def granted(objects: list[Json]) -> set[Right]:
@@ -54,7 +86,7 @@ def test_the_rights_are_those_of_the_table_and_no_more(objects: list[Json]) -> N
 
 def test_it_writes_nothing_but_its_lease(objects: list[Json]) -> None:
     writes = {right for right in granted(objects) if right[3] not in READ}
-    assert {right[:3] for right in writes} == {("lhnet-system", "coordination.k8s.io/leases", "lhnet-agent")}
+    assert writes == {("lhnet-system", "coordination.k8s.io/leases", "lhnet-agent", "patch")}
 
 
 def test_no_star_and_no_secret(objects: list[Json]) -> None:
@@ -67,3 +99,40 @@ def test_harvesters_settings_with_keys_and_passwords_stay_closed(objects: list[J
     """backup-target, ssl-certificates and containerd-registry are objects of the same resource."""
     names = {right[2] for right in granted(objects) if right[1] == "harvesterhci.io/settings"}
     assert names == {"storage-network", "rwx-network"}
+
+
+def test_the_namespaces_are_those_that_the_settings_name_unless_told_otherwise(objects: list[Json]) -> None:
+    settings, _ = load(None, environ={})
+    names = settings.namespaces
+    known = {"", "lhnet-system", names.longhorn, names.harvester, names.whereabouts, names.monitoring}
+    assert {right[0] for right in granted(objects)} == known
+
+
+def test_what_can_be_anywhere_is_the_only_thing_read_everywhere(objects: list[Json]) -> None:
+    """Pods, Events, Deployments and Longhorn's objects of other namespaces stay closed."""
+    everywhere = {right[1] for right in granted(objects) if right[0] == ""}
+    without_namespace = {"/nodes", "harvesterhci.io/settings", DEFINITIONS}
+    without_namespace |= {"network.harvesterhci.io/clusternetworks", "network.harvesterhci.io/vlanconfigs"}
+    assert everywhere - without_namespace == {NADS}, "a storage network set in Longhorn itself may have its NAD in any namespace"
+
+
+def test_nothing_below_an_object_is_open(objects: list[Json]) -> None:
+    """No exec, no log, no proxy, no status, no token."""
+    assert not [right for right in granted(objects) if "/" in right[1].partition("/")[2]]
+
+
+def test_deployments_are_read_by_name(objects: list[Json]) -> None:
+    """Their pod templates may hold passwords in variables."""
+    names = {right[2] for right in granted(objects) if right[1] == "apps/deployments"}
+    assert names == {"rancher-monitoring-grafana", *VM_IMPORTS}
+
+
+def test_the_names_in_the_roles_are_those_that_the_code_asks_for(objects: list[Json]) -> None:
+    """A list or watch of one object by its name needs a right for that very name."""
+    by_resource: dict[str, set[str]] = {}
+    for _, resource, name, _ in granted(objects):
+        by_resource.setdefault(resource, set()).add(name)
+    assert by_resource["harvesterhci.io/settings"] == set(HARVESTER_SETTINGS)
+    assert by_resource["longhorn.io/settings"] == set(LONGHORN_SETTINGS)
+    assert by_resource[DEFINITIONS] == set(CRDS)
+    assert by_resource["apps/deployments"] >= {GRAFANA, *VM_IMPORT}

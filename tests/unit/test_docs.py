@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "docs/runbooks"
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(RUNBOOKS.glob("*.md"))]
 SECTIONS = ["What it means", "How we know", "Check by hand", "Mend", "Clears when"]
 
 

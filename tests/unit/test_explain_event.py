@@ -32,6 +32,7 @@ def test_the_json_has_the_contracts_keys_in_its_order(capsys: pytest.CaptureFixt
     answer = json.loads(capsys.readouterr().out)
     assert list(answer) == KEYS
     assert answer["excludes"] == ["192.168.7.1/32"]
+    assert "`" not in answer["next_step"], "laying commands out is for the text form"
     assert (answer["cause"], answer["pod"], answer["range"]) == ("ip_exhausted", "longhorn-system/im-1", "192.168.7.0/29")
 
 
@@ -42,8 +43,15 @@ def test_the_text_tells_cause_evidence_and_next_step_in_eighty_columns(capsys: p
         "ip_exhausted: no free address in 192.168.7.0/29 (.1 – .6) for storage network\n  storagenetwork-95bj4: all 5 addresses"
     )
     assert "  pod        longhorn-system/im-1\n  network    storagenetwork-95bj4 (storage)\n" in out
-    assert "  do next    see who holds the addresses: kubectl -n kube-system get\n" in out
-    assert all(len(line) <= 80 for line in out.splitlines())
+    assert "  do next    see who holds the addresses;" in out
+    assert "`" not in out
+    commands = [line for line in out.splitlines() if line.strip().startswith(("kubectl ", "lhnet-agent "))]
+    assert all(len(line) <= 80 or line in commands for line in out.splitlines())
+    assert [command.strip() for command in commands] == [
+        "kubectl -n kube-system get ippools.whereabouts.cni.cncf.io 192.168.7.0-29 -o yaml",
+        "lhnet-agent plan-range --range 192.168.7.0/28",
+        "kubectl edit settings.harvesterhci.io storage-network",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [[], ["-"]])

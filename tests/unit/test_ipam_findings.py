@@ -12,7 +12,7 @@ from agent.model.catalogue import CATALOGUE, identity
 from agent.model.finding import Finding, Severity
 from agent.model.peers import Network
 from agent.model.pool import Demand
-from agent.model.records import Allocation, PoolRecord
+from agent.model.records import Allocation, PoolRecord, ReservationRecord
 from agent.rules.ipam import NadUse, PoolFacts, judge_pools
 from agent.rules.ipam_findings import Limits, nad_findings, pool_findings
 from agent.rules.ipam_grants import address_duplicates
@@ -45,8 +45,18 @@ def assert_complete(finding: Finding):
     assert all((finding.summary, finding.seen, finding.expected, finding.next_step, finding.clears_when))
     assert len(identity(finding)) == 1 + len(CATALOGUE[finding.id].keys)
     assert not finding.summary.endswith(".")
-    for command in re.findall(r"(?:kubectl|lhnet-agent) [^;]+", finding.next_step):
-        assert shlex.split(command.rstrip(")").split(")")[0])
+    assert len(finding.summary) <= 140
+    assert commands(finding)
+    for command in commands(finding):
+        assert shlex.split(command)[0] in ("kubectl", "lhnet-agent")
+    assert not re.search(r"kubectl|lhnet-agent ", " ".join(finding.next_step.split("`")[::2])), "a command outside backticks"
+
+
+def commands(finding: Finding) -> list[str]:
+    """What stands in backticks; serve/text.py prints each on a line of its own."""
+    parts = finding.next_step.split("`")
+    assert len(parts) % 2, "every backtick has its twin"
+    return parts[1::2]
 
 
 def test_a_full_29_without_leaks_asks_for_a_larger_range():
@@ -55,8 +65,12 @@ def test_a_full_29_without_leaks_asks_for_a_larger_range():
     assert_complete(finding)
     assert (finding.severity, finding.culprit, finding.reason) == (Severity.CRITICAL, "kube-system/172.16.0.0-29", "in_use")
     assert finding.summary.startswith("pool kube-system/172.16.0.0-29 has no free address for harvester-system/storagenetwork-sdfg8")
-    assert "172.16.0.1 – 172.16.0.6, 6 addresses to give: 6 of 6 are listed; free 0" in finding.seen
-    assert "lhnet-agent plan-range --range 172.16.0.0/28;" in finding.next_step
+    assert "172.16.0.1 – 172.16.0.6, 6 addresses to give: 6 listed in the pool" in finding.seen
+    assert finding.summary.endswith(": all 6 are taken")
+    assert commands(finding) == [
+        "lhnet-agent plan-range --range 172.16.0.0/28",
+        "kubectl edit settings.harvesterhci.io storage-network",
+    ]
     assert "pool-nearly-full" not in found
 
 
@@ -64,6 +78,7 @@ def test_a_29_full_of_orphans_is_emptied_by_hand():
     found = by_id(pool_findings(judged("full-29.yaml")))
     finding = found["pool-exhausted"]
     assert finding.reason == "leaked"
+    assert finding.summary.endswith(": 6 of 6 are kept for pods that are gone or moved on")
     assert "kubectl -n kube-system patch ippools.whereabouts.cni.cncf.io 172.16.0.0-29 --type=json -p" in finding.next_step
     assert "plan-range" not in finding.next_step
     assert found["allocation-orphaned"].severity is Severity.INFO
@@ -73,7 +88,7 @@ def test_reservations_alone_exhaust_and_are_dropped_by_name():
     found = by_id(pool_findings(judged("reservations-only.yaml", pod_namespaces=("dns",))))
     finding = found["pool-exhausted"]
     assert_complete(finding)
-    assert "2 more are kept by reservations" in finding.summary
+    assert "0 listed in the pool, 2 more kept by reservations" in finding.seen
     assert "kubectl -n kube-system delete overlappingrangeipreservations.whereabouts.cni.cncf.io 10.0.0.98" in finding.next_step
     assert_complete(found["reservation-orphaned"])
     assert "allocation-orphaned" not in found
@@ -86,9 +101,10 @@ def test_a_healthy_pool_says_nothing():
 def test_orphans_are_listed_with_their_pods_and_the_patch_is_safe_to_paste():
     finding = by_id(pool_findings(judged("leaks-28.yaml", "leaks-28-pods.yaml")))["allocation-orphaned"]
     assert_complete(finding)
-    assert finding.summary == "4 entries of pool kube-system/10.10.0.0-28 belong to pods that are gone or hold another address"
+    assert finding.summary == "4 entries of pool kube-system/10.10.0.0-28 are kept for pods that are gone or hold another address"
     assert "10.10.0.5 for longhorn-system/backing-image-ds-default-image-7hk2d: no pod of this name" in finding.evidence
-    command = re.search(r"kubectl -n kube-system patch .*$", finding.next_step)[0]
+    look, command = commands(finding)
+    assert look == "kubectl -n longhorn-system get pod backing-image-ds-default-image-7hk2d"
     patch = json.loads(shlex.split(command)[-1])
     assert patch == [
         {"op": "test", "path": "/spec/allocations/5/podref", "value": "longhorn-system/backing-image-ds-default-image-7hk2d"},
@@ -117,7 +133,8 @@ def test_orphans_that_eat_the_headroom_are_a_warning_at_once():
 
 def test_headroom_that_no_clean_up_can_give_asks_for_a_larger_range():
     found = by_id(pool_findings(judged("leaks-28.yaml", "leaks-28-pods.yaml", demand=Demand(steady=8, upgrade=20))))
-    assert "which has to give 20 addresses during an upgrade" in found["upgrade-headroom"].next_step
+    assert "that gives 20 addresses during an upgrade" in found["upgrade-headroom"].next_step
+    assert "lhnet-agent plan-range --range 10.10.0.0/27" in commands(found["upgrade-headroom"])
 
 
 def test_in_the_middle_of_an_upgrade_both_generations_count_as_room():
@@ -165,9 +182,9 @@ def test_missing_allocations_name_the_pod_and_who_has_the_entry():
     )
     finding = by_id(pool_findings(state))["allocation-missing"]
     assert_complete(finding)
-    assert (
-        finding.seen == "10.0.0.1 granted to longhorn-system/im, listed for x/y; 10.0.0.7 granted to longhorn-system/bim, listed for nobody"
-    )
+    assert finding.summary == "pool kube-system/10.0.0.0-24 does not list 10.0.0.1 for im, which holds it; 1 more alike"
+    assert finding.seen == "10.0.0.1 granted to longhorn-system/im on harv41, listed for x/y"
+    assert finding.evidence == ("10.0.0.7 granted to longhorn-system/bim on harv41, listed for nobody",)
 
 
 def test_a_left_over_pool_is_shown_with_the_way_to_remove_it():
@@ -177,7 +194,63 @@ def test_a_left_over_pool_is_shown_with_the_way_to_remove_it():
     (finding,) = pool_findings(judge_pools(PoolFacts(pools=(record,)), clock=SeenClock(), now=0))
     assert_complete(finding)
     assert (finding.id, finding.severity, finding.subject.pool) == ("pool-leftover", Severity.INFO, "kube-system/10.0.0.0-24")
-    assert finding.next_step.endswith("kubectl -n kube-system delete ippools.whereabouts.cni.cncf.io 10.0.0.0-24")
+    assert commands(finding)[-1] == "kubectl -n kube-system delete ippools.whereabouts.cni.cncf.io 10.0.0.0-24"
+    assert finding.seen == "1 entry in it, 0 reservations on its addresses"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("10.0.0.9", "1 entry of pool kube-system/10.0.0.0-24 is kept for a pod that holds another address"),
+        (None, "1 entry of pool kube-system/10.0.0.0-24 is kept for a pod that is gone"),
+    ],
+)
+def test_one_leak_is_told_in_the_singular(address, words):
+    record = PoolRecord(
+        namespace="kube-system", name="10.0.0.0-24", range="10.0.0.0/24", allocations=(Allocation(key="1", podref="longhorn-system/im"),)
+    )
+    pods = pod_uses([granted("im", address)] if address else [])
+    state = judge_pools(PoolFacts(pools=(record,), nads=(use(range="10.0.0.0/24"),), pods=pods), clock=SeenClock(), now=0)
+    finding = by_id(pool_findings(state))["allocation-orphaned"]
+    assert_complete(finding)
+    assert finding.summary == words
+    assert "others" not in finding.next_step
+
+
+def test_a_full_pool_whose_addresses_serve_uploads_names_the_guides_other_way_out():
+    names = ["backing-image-ds-default-image-7hk2d", "im"]
+    record = PoolRecord(
+        namespace="kube-system",
+        name="10.0.0.0-30",
+        range="10.0.0.0/30",
+        allocations=tuple(Allocation(key=str(key), podref=f"longhorn-system/{name}") for key, name in enumerate(names, start=1)),
+    )
+    pods = pod_uses([granted(name, f"10.0.0.{key}") for key, name in enumerate(names, start=1)])
+    state = judge_pools(PoolFacts(pools=(record,), nads=(use(range="10.0.0.0/30"),), pods=pods), clock=SeenClock(), now=0)
+    finding = by_id(pool_findings(state))["pool-exhausted"]
+    assert_complete(finding)
+    assert finding.next_step.startswith(
+        "1 address serves an image up- or download: let them end, or delete these images; if that is not enough, "
+    )
+    assert commands(finding)[-1] == "kubectl edit settings.harvesterhci.io storage-network"
+
+
+def test_a_leaked_reservation_of_an_address_that_was_given_again_is_no_reason_for_a_full_pool():
+    record = PoolRecord(
+        namespace="kube-system",
+        name="10.0.0.0-30",
+        range="10.0.0.0/30",
+        allocations=tuple(Allocation(key=key, podref=f"longhorn-system/im-{key}") for key in ("1", "2")),
+    )
+    stale = ReservationRecord(namespace="kube-system", name="10.0.0.2", podref="longhorn-system/gone", interface=None)
+    pods = pod_uses([granted("im-1", "10.0.0.1"), granted("im-2", "10.0.0.2")])
+    facts = PoolFacts(pools=(record,), reservations=(stale,), nads=(use(range="10.0.0.0/30"),), pods=pods)
+    found = by_id(pool_findings(judge_pools(facts, clock=SeenClock(), now=0)))
+    assert found["pool-exhausted"].evidence == ()
+    assert found["pool-exhausted"].summary.endswith(": all 2 are taken")
+    assert (
+        found["reservation-orphaned"].summary == "1 reservation on addresses of pool kube-system/10.0.0.0-30 is kept for a pod that is gone"
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,7 +274,9 @@ def test_the_range_of_issue_6256_is_unusable_and_its_exclude_widened():
     assert_complete(widened)
     assert (unusable.severity, unusable.culprit) == (Severity.CRITICAL, "kube-system/192.168.205.0-24")
     assert (widened.severity, widened.culprit, widened.subject.nad) == (Severity.WARNING, NAD, NAD)
-    assert "192.168.205.1/24 leaves out all of 192.168.205.0/24; 253 addresses fewer to give" in widened.seen
+    assert unusable.summary.endswith("even from an empty pool: its excludes leave nothing of 192.168.205.0/24")
+    assert widened.summary == f"exclude 192.168.205.1/24 of {NAD} leaves out all of 192.168.205.0/24"
+    assert widened.seen == "253 addresses fewer to give than as written"
 
 
 def test_a_widened_exclude_that_costs_nothing_is_information():
@@ -268,7 +343,8 @@ def test_the_pod_that_the_pool_lists_is_not_the_one_to_delete():
     ).states
     (finding,) = duplicates(pods, states=states)
     assert finding.evidence == ("pool kube-system/10.10.0.0-28 lists 10.10.0.2 for longhorn-system/im-a",)
-    assert finding.next_step.endswith("kubectl -n longhorn-system delete pod im-b")
+    assert finding.next_step.startswith("im-a is the one that the pool lists; detach the volumes that im-b serves")
+    assert commands(finding) == ["kubectl -n longhorn-system delete pod im-b"]
 
 
 @pytest.mark.parametrize(

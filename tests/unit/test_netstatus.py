@@ -90,3 +90,52 @@ def test_roles_come_from_labels_never_from_names():
     assert role_of({"longhorn.io/component": "backing-image-manager"}) is Role.BACKING_IMAGE_MANAGER
     assert role_of({"app": "longhorn-csi-plugin"}) is Role.CSI_PLUGIN
     assert role_of({"longhorn.io/component": "something-new"}) is Role.OTHER
+
+
+HOSTILE = (
+    {"mac": "\ud800"},
+    {"mac": "\x1b[2J02:00:00:00:00:01"},
+    {"mac": "a" * 200_000},
+    {"interface": "\ud800"},
+    {"interface": "lhnet1\nok"},
+    {"interface": "i" * 200_000},
+    {"mtu": 10**4000},
+    {"ips": ["192.168.0.2", "\ud800"]},
+    {"ips": ["192.168.0.2", "fe80::1%" + "z" * 100_000]},
+    {"ips": [f"192.168.{i // 256}.{i % 256}" for i in range(15_000)]},
+    {"ips": ["192.168.0.2", json.loads("[" * 400 + "]" * 400)]},
+)
+
+
+@pytest.mark.parametrize("odd", HOSTILE, ids=lambda odd: f"{next(iter(odd))} {str(odd)[:32]!a}")
+def test_whoever_may_annotate_a_pod_gets_no_odd_text_onto_a_page_or_into_a_label(odd):
+    entry = {"name": NAD, "interface": "lhnet1", "ips": ["192.168.0.2"], "mac": "2e:51:e6:31:96:40"} | odd
+    one = read_pod(
+        record(annotations={NETWORKS: REQUEST, NETWORK_STATUS: json.dumps([entry])}), nads={NAD: Network.STORAGE}, interface="lhnet1"
+    )
+    assert one is not None
+    assert one.grant is not None
+    told = [
+        one.interface,
+        *map(str, one.grant.addresses),
+        one.grant.mac or "",
+        str(one.grant.mtu_bytes),
+        one.grant.interface or "",
+        *one.problems,
+    ]
+    assert all(text.isascii() and text.isprintable() for text in told)
+    assert sum(map(len, told)) < 600
+
+
+@pytest.mark.parametrize("interface", ["\ud800", "lhnet1\x1b[2J", "i" * 16, "a/b", "a b", ".."])
+def test_a_requested_interface_that_no_kernel_takes_is_left_out_and_told(interface):
+    requests, problem = read_requests(json.dumps([{"name": "n", "interface": interface}]), namespace="h")
+    assert [request.interface for request in requests] == [None]
+    assert problem is not None
+    assert "interface" in problem
+
+
+def test_interfaces_of_every_kind_that_multus_takes_are_read():
+    for name in ("lhnet1", "lhnet2", "eth0.100", "net1-a_b", "1", "@if0"):
+        requests, problem = read_requests(json.dumps([{"name": "n", "interface": name}]), namespace="h")
+        assert ([request.interface for request in requests], problem) == ([name], None)

@@ -45,6 +45,16 @@ def test_it_clears_after_two_successes_and_not_after_one():
     assert told(after(Reason.OK, state=once)) is None
 
 
+def test_the_first_good_probe_never_makes_a_warning_worse():
+    ping = [result(Reason.TIMEOUT), result(Reason.OK, kind=ProbeKind.PING)]
+    warned = after(Reason.TIMEOUT, ping)
+    mending = told(after(Reason.OK, state=warned))
+    assert mending is not None
+    assert mending.severity is Severity.WARNING
+    assert "answers ping, not port 8500" in mending.summary
+    assert after(Reason.OK, Reason.OK, state=warned).ping is None
+
+
 def test_a_refused_port_proves_the_way_there():
     found = told(after(Reason.REFUSED, Reason.REFUSED))
     assert found is not None

@@ -85,8 +85,15 @@ def test_an_exhausted_storage_network_is_critical_after_the_grace_and_not_before
     assert (finding.network_kind, finding.culprit, finding.subject.node) == ("storage", "longhorn-system/im-1", "harv43")
     assert identity(finding) == ("sandbox-failing", "harv43", "longhorn-system/im-1", "storage")
     assert "no free address in 192.168.7.0/29 (.1 – .6)" in finding.summary
-    assert FULL in finding.evidence[0]
+    assert finding.seen == "no sandbox for 21 s, at least 1 attempt"
+    assert finding.evidence == (f"ip_exhausted, once: {FULL}",)
     assert finding.clears_when == "the pod runs with its grant or is gone"
+
+
+def test_a_next_step_on_the_node_names_the_node_that_the_message_does_not() -> None:
+    (finding,) = seen(after(event(on("storagenetwork-95bj4", 'failed to find plugin "bridge" in path [/opt/cni/bin]'))), now=1021.0)
+    assert finding.next_step.endswith("; list what is there, on harv43: `ls -l /opt/cni/bin`")
+    assert "the pod's node" not in finding.next_step
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_range_of_64_bits_cannot_be_full() -> None:
 def test_a_real_shortage_says_how_many_addresses_there_were() -> None:
     answer = on_storage(FULL_NEW)
     assert answer.summary == (
-        "no free address in 192.168.7.0/29 (.1 – .6) for storage network storagenetwork-95bj4: all 5 addresses that it can give are taken"
+        "no free address in 192.168.7.0/29 (.1 – .6) for storage network storagenetwork-95bj4: all 5 addresses are taken"
     )
     assert "lhnet-agent plan-range" in answer.next_step
 

@@ -148,7 +148,6 @@ def test_a_node_that_reaches_nobody_stays_within_the_budget(pods: list[StoragePo
     assert found.total() <= BUDGET
 
 
-@pytest.mark.xfail(strict=True, reason="lhnet_finding_active has no bound of its own yet")
 def test_every_pair_with_every_trouble_stays_within_the_budget(pods: list[StoragePod], pairs: tuple[Pair, ...]) -> None:
     """More than a cluster can have at once: some explained and some not, which makes two series of one."""
     findings = tuple(

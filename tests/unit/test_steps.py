@@ -135,7 +135,7 @@ def test_names_are_listed_up_to_three() -> None:
 
 
 def test_a_next_step_is_taken_apart_into_sentence_and_commands() -> None:
-    assert apart("see both: kubectl get a; kubectl get b; then wait") == ("see both; then wait", ("kubectl get a", "kubectl get b"))
+    assert apart("see both: `kubectl get a`; `kubectl get b`; then wait") == ("see both; then wait", ("kubectl get a", "kubectl get b"))
     assert apart("nothing to do") == ("nothing to do", ())
 
 

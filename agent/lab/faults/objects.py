@@ -76,9 +76,13 @@ def bare(obj: Json) -> Json:
 # pods
 
 
+def image_pod_name(*words: str) -> str:
+    return f"backing-image-ds-lab-{hashlib.sha256('/'.join(words).encode()).hexdigest()[:8]}"
+
+
 def image_pod(lab: "Lab", node: LabNode, *words: str) -> Json:
     """A backing-image-data-source that waits for its sandbox: Longhorn starts one for each image that is uploaded or downloaded."""
-    name = f"backing-image-ds-lab-{hashlib.sha256('/'.join(words).encode()).hexdigest()[:8]}"
+    name = image_pod_name(*words)
     pod = LabPod(
         namespace=LONGHORN_NAMESPACE,
         name=name,

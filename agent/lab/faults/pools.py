@@ -206,5 +206,8 @@ async def crd_deleted(lab: "Lab", aim: Aim) -> AsyncIterator[None]:
     for crd in crds:
         await client.delete(crd["apiVersion"], crd["kind"], crd["metadata"]["name"])
     yield
-    await client.apply_all(crds)
-    await client.apply_all(kept)
+    for crd in crds:
+        await client.apply(crd)
+        await client.established(crd["metadata"]["name"])
+    for obj in kept:
+        await client.apply(obj)
