@@ -13,7 +13,8 @@ from agent.rules.setting_judge import judge_setting, look_setting
 from agent.rules.setting_overlap import ConnectedRoute
 from agent.rules.setting_texts import Places
 
-INTERVAL_SECONDS = 10.0
+INTERVAL_SECONDS = 5.0
+"""A look costs a millisecond; what waits for an age (a grace, a stuck setting) should not wait much longer."""
 
 
 class SettingCheck:

@@ -88,8 +88,7 @@ def range_overlap(
 def _set_it(network: Network | None, *, harvester: bool) -> str:
     if not harvester:
         return "with all volumes detached, write it into a new NAD and name that in Longhorn"
-    when, _, command = edit_setting(network).partition(": ")
-    return f"set it in Harvester, {when}: `{command}`"
+    return f"set it in Harvester, {edit_setting(network)}"
 
 
 def _node_hits(one: AddressRange, nad: NadConfig, nodes: Sequence[NodeRecord], source: str) -> Iterator[_Hit]:
