@@ -14,6 +14,8 @@ from agent import __version__
 from agent.asking import EXPLANATIONS, Asking
 from agent.checks.base import Check
 from agent.checks.board import Board
+from agent.checks.cluster import ClusterCheck
+from agent.checks.hostpath import HostPathCheck
 from agent.checks.interfaces import Interfaces
 from agent.checks.itself import Itself
 from agent.checks.namespaces import Namespaces
@@ -41,7 +43,14 @@ from agent.serve.server import Server
 FIRST_SYNC_SECONDS = 10.0
 """How long the first look waits for the API server; with a state file it goes on with what was known."""
 NADS_SYNC_SECONDS = 3.0
-_HOLDERS_PARTS: dict[str, Any] = {"pools": (), "failing": (), "sandbox_totals": {}, "sandbox_pods": {}}
+_HOLDERS_PARTS: dict[str, Any] = {
+    "explanations": {},
+    "sentence": None,
+    "pools": (),
+    "failing": (),
+    "sandbox_totals": {},
+    "sandbox_pods": {},
+}
 
 _log = logging.getLogger("agent")
 
@@ -66,6 +75,7 @@ class Agent:
             get_holder=self._duty.facts,
             get_more_sources=self._duty.statuses,
             on_change=self._told,
+            server_wall_seconds=self._client.server_wall_seconds,
         )
         self._entrance = Entrance()
         self._prober = Prober(entrance=self._entrance, own_delay_seconds=settings.thresholds.own_delay_seconds)
@@ -110,6 +120,7 @@ class Agent:
                     "duty": self._forever(self._duty.run),
                     "checks": self._look(),
                     "memory": self._remember(),
+                    "explanations": self._explained(),
                     "log": self._tick(),
                 }
                 tasks = [group.create_task(task, name=name) for name, task in work.items()]
@@ -145,11 +156,13 @@ class Agent:
     def _make_checks(self) -> tuple[Check, ...]:
         namespaces = Namespaces(directories=self._settings.netns_dir, entrance=self._entrance, monotonic=self._clock.monotonic)
         return (
-            Itself(),
+            Itself(listen_again=lambda: self._server.listen_again()),  # noqa: PLW0108  # the server is made below
             Interfaces(namespaces=namespaces),
+            HostPathCheck(namespaces=namespaces),
             self._reachability,
             self._pools,
             Sandboxes(),
+            ClusterCheck(gather=lambda: self._asking.cluster()),  # noqa: PLW0108  # made after the checks
             SettingCheck(server_wall_seconds=self._client.server_wall_seconds),
         )
 
@@ -163,16 +176,19 @@ class Agent:
         self._changes.flush()
 
     async def _look(self) -> None:
-        """First the agent itself and its pods once, in order, as soon as the cluster is known; then each check in its own rhythm."""
-        await self._cluster.first_sync(timeout_seconds=FIRST_SYNC_SECONDS)
-        self._follow_nads()
-        await self._until(lambda: self._cluster.facts().nads.status.readable or not self._board.context().reading.nads, NADS_SYNC_SECONDS)
-        await self._until(lambda: self._cluster.facts().pods.status.readable, None)
-        self._follow_nads()
-        for check in self._checks[:2]:
-            await self._rhythm.run(check)
+        """The agent itself at once, since it needs no cluster for that; then its pods, and each check in its own rhythm."""
+        itself, interfaces, *_ = self._checks
         async with asyncio.TaskGroup() as group:
-            for check in self._checks:
+            group.create_task(self._rhythm.loop(itself), name=f"check {itself.name}")
+            await self._cluster.first_sync(timeout_seconds=FIRST_SYNC_SECONDS)
+            self._follow_nads()
+            await self._until(
+                lambda: self._cluster.facts().nads.status.readable or not self._board.context().reading.nads, NADS_SYNC_SECONDS
+            )
+            await self._until(lambda: self._cluster.facts().pods.status.readable, None)
+            self._follow_nads()
+            await self._rhythm.run(interfaces)
+            for check in self._checks[1:]:
                 group.create_task(self._rhythm.loop(check), name=f"check {check.name}")
 
     async def _until(self, condition: Callable[[], bool], timeout_seconds: float | None) -> None:
@@ -194,6 +210,13 @@ class Agent:
                 document, _ = await self._asking.holder(f"{EXPLANATIONS}?memory")
                 if document is not None and isinstance(document.get("memory"), dict):
                     self._duty.remember(document["memory"])
+
+    async def _explained(self) -> None:
+        """Each round, while something is wrong here, ask the holder what explains it."""
+        while True:
+            await asyncio.sleep(self._settings.probe.interval_seconds)
+            wrong = bool(self._board.view().findings)
+            self._board.explained_by_holder(await self._asking.explanations() if wrong else {})
 
     async def _tick(self) -> None:
         while True:

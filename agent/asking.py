@@ -72,6 +72,16 @@ class Asking:
             return None, f"{view.holder} holds the Lease and does not answer: {reply.why}"
         return reply.document, ""
 
+    async def explanations(self) -> dict[tuple[str, ...], str]:
+        """What the holder says explains this node's findings; nothing where there is none to ask. Asks the API's path of §3."""
+        document, _ = await self.holder(f"{EXPLANATIONS}?node={self._node}")
+        if document is None:
+            return {}
+        source = str(document.get("node"))
+        reply = Answered(document=document, received_monotonic_seconds=self._clock.monotonic())
+        judgement = read_explanations(reply, node=source, now=self._clock.monotonic())
+        return dict(judgement.explanations) if judgement is not None else {}
+
     async def close(self) -> None:
         await self._flight.close()
         await self._client.close()

@@ -3,7 +3,7 @@
 Single-threaded, like the event loop that owns it; reads clocks only through what it is given.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from agent.rules.itself import check_failed
 from agent.rules.mode import Reading, read_mode
 from agent.rules.nad import parse_nad
 from agent.rules.netstatus import storage_pods
+from agent.rules.setting import said_seconds
 
 EXPLANATION_ROUNDS = 3
 """Contract §3: an explanation that is not renewed for three rounds lapses."""
@@ -45,6 +46,7 @@ class Board:
         get_holder: Callable[[], HolderFacts],
         on_change: OnChange,
         get_more_sources: Callable[[], tuple[SourceStatus, ...]] = tuple,
+        server_wall_seconds: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -52,6 +54,7 @@ class Board:
         self._get_holder = get_holder
         self._get_more_sources = get_more_sources
         self._on_change = on_change
+        self._server_wall_seconds = server_wall_seconds
         self._ledger: dict[ledger.Key, ledger.Entry] = {}
         self._view = NodeView(node=settings.node_name, version=version, started_monotonic_seconds=clock.monotonic())
         self._reading = Reading()
@@ -60,6 +63,7 @@ class Board:
         self._revisions: tuple[int, ...] = ()
         self._applying_since: float | None = None
         self._explanations: dict[ledger.Key, tuple[str, float]] = {}
+        self._foreign: dict[tuple[str, ...], str] = {}
 
     def context(self) -> Context:
         """Everything known now; the storage pods are the same tuple for as long as nothing about them changed."""
@@ -112,6 +116,11 @@ class Board:
         if (state, holder) != (self._view.lease, self._view.holder):
             self._view = replace(self._view, lease=state, holder=holder)
 
+    def explained_by_holder(self, explanations: Mapping[tuple[str, ...], str]) -> None:
+        """What the holder says explains findings of this node; to be renewed each round."""
+        self._foreign = dict(explanations)
+        self._compose()
+
     def forget(self, producer: str, **parts: Any) -> None:
         """Drop what a check of the holder claimed: somebody else says it now. It has not cleared, so nothing is told."""
         for name in (producer, f"frame:{producer}"):
@@ -146,6 +155,12 @@ class Board:
     def _applying_seconds(self) -> float:
         return 0.0 if self._applying_since is None else self._clock.monotonic() - self._applying_since
 
+    def _waited_seconds(self) -> float:
+        """As `setting-stuck` counts: an agent that starts anew in a cluster that is stuck for days holds nothing back."""
+        condition = self._reading.configured
+        said = said_seconds(condition.last_update_time, self._server_wall_seconds()) if condition is not None else 0.0
+        return max(self._applying_seconds(), said)
+
     def _compose(self) -> None:
         mode = self._reading.mode
         standing = self._explained(ledger.standing(self._ledger))
@@ -156,7 +171,7 @@ class Board:
             wall=self._clock.wall(),
         )
         held = verdict.held_back(
-            mode, applying_seconds=self._applying_seconds(), stuck_seconds=self._settings.thresholds.setting_stuck_seconds
+            mode, applying_seconds=self._waited_seconds(), stuck_seconds=self._settings.thresholds.setting_stuck_seconds
         )
         visible, hidden = verdict.visible(told, mode=mode, held=held)
         shown = tuple(active for active in visible if not CATALOGUE[active.finding.id].holder)
@@ -173,7 +188,7 @@ class Board:
             findings=verdict.worst_first(shown),
             cluster_findings=verdict.worst_first(cluster),
             held_back=hidden,
-            verdict=verdict.node_verdict(shown, mode=mode, complete=complete, held=hidden),
+            verdict=verdict.node_verdict(shown, mode=mode, complete=complete, held=hidden, node=self._settings.node_name),
             ready=ready,
             not_ready_because=because,
         )
@@ -184,7 +199,7 @@ class Board:
         lasting = EXPLANATION_ROUNDS * self._settings.probe.interval_seconds
         remembered = {key: (why, at) for key, (why, at) in self._explanations.items() if now - at < lasting}
         told = []
-        for active in explain(standing):
+        for active in explain(standing, foreign={**self._foreign, **self._view.explanations}):
             key = identity(active.finding)
             why = active.finding.explained_by
             if why is not None:

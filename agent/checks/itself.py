@@ -1,5 +1,6 @@
-"""Looks at the agent itself: its capabilities, its way into the namespaces, the age of its sources."""
+"""Looks at the agent itself: its capabilities, its way into the namespaces, its addresses, the age of its sources."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from agent.checks.base import GetContext, Outcome, Publish
@@ -18,6 +19,9 @@ class Itself:
     name = "itself"
     holder_only = False
 
+    def __init__(self, *, listen_again: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
+        self._listen_again = listen_again
+
     def timeout_seconds(self, settings: Settings) -> float:
         return 10.0
 
@@ -28,10 +32,12 @@ class Itself:
         return frozenset({"inspected", "stale"})
 
     async def run(self, get_context: GetContext, publish: Publish) -> None:
+        taken = await self._listen_again()
         context = get_context()
         privileges = read_privileges()
-        own = replace(context.view.own, capabilities=privileges.effective if privileges else context.view.own.capabilities)
-        impairment = impaired(context.node, own) if context.view.inspected_monotonic_seconds is not None else None
+        capabilities = privileges.effective if privileges else context.view.own.capabilities
+        own = replace(context.view.own, capabilities=capabilities, taken=taken)
+        impairment = impaired(context.node, own)
         stale = stale_sources(context.node, context.sources, stale_after_seconds=context.settings.api.stale_after_seconds)
         findings = [*([impairment] if impairment else []), *stale]
         publish(Outcome(look=Look(claims=tuple(Claim(finding=finding) for finding in findings)), parts={"own": own}))

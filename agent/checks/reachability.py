@@ -86,9 +86,10 @@ class Reachability:
             if offset > waited:
                 await self._sleep(offset - waited)
                 waited = offset
-            # looked at now and not at the round's start, where a pair with a late place has only just been asked
-            if pair.key not in self._asking:
-                self._start(pair, get_context, publish)
+            # looked at now and not at the round's start, where a pair with a late place has only just been asked; it may have gone, too
+            current = self._current(get_context()).get(pair.key)
+            if current is not None and pair.key not in self._asking:
+                self._start(current, get_context, publish)
         if first and self._asking:
             await asyncio.wait(list(self._asking.values()))
         if self._broken is not None:
@@ -100,14 +101,18 @@ class Reachability:
     def refresh(self, get_context: GetContext, publish: Publish) -> None:
         """Publish anew with the pods as they are known now: pairs of departed pods go, at once."""
         context = get_context()
-        if context.pods is not self._pods:
-            self._pods, self._pairs = context.pods, {pair.key: pair for pair in pairs_of(context.pods, node=context.node)}
-        current = self._pairs
+        current = self._current(context)
         self._states = {key: replace(state, pair=current[key]) for key, state in self._states.items() if key in current}
         self._failing_as = {key: reason for key, reason in self._failing_as.items() if key[:2] in current}
         known = [self._states.get(key) or _new_state(pair, context) for key, pair in current.items()]
         self._mesh = replace(self._mesh, pairs=tuple(known))
         publish(Outcome(look=judge(context, known), parts={"mesh": self._mesh, "failures": self._failures}))
+
+    def _current(self, context: Context) -> dict[Key, Pair]:
+        """All pairs of this node as the pods are known now."""
+        if context.pods is not self._pods:
+            self._pods, self._pairs = context.pods, {pair.key: pair for pair in pairs_of(context.pods, node=context.node)}
+        return self._pairs
 
     async def close(self) -> None:
         """Cancel what is being asked and wait until it has ended."""
@@ -146,7 +151,8 @@ class Reachability:
         if (reason in _REPEATED or mending) and self._repeats_left > 0:
             self._repeats_left -= 1
             await self._sleep(REPEAT_AFTER_SECONDS)
-            await self._probe(pair, get_context, publish)
+            if pair.key in self._current(get_context()):
+                await self._probe(pair, get_context, publish)
 
     async def _probe(self, pair: Pair, get_context: GetContext, publish: Publish) -> Reason | None:
         """Ask once; the reason of the TCP probe, None if nothing could be asked.
@@ -181,7 +187,9 @@ class Reachability:
     def _take(self, pair: Pair, results: list[ProbeResult], get_context: GetContext, publish: Publish) -> None:
         context = get_context()
         before = self._states.get(pair.key) or _new_state(pair, context)
-        if not results:
+        if pair.key not in self._current(context):
+            self._mesh = replace(self._mesh, counters=count(self._mesh.counters, results))  # asked, and of nobody's interest any more
+        elif not results:
             self._states[pair.key] = reach.not_probed(before, why="the source pod's namespace is not open")
         else:
             self._states[pair.key] = reach.advance(

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 
 from agent.cli.parser import EXIT_USAGE, Commands
@@ -19,6 +20,8 @@ def register(commands: "Commands") -> None:  # type: ignore[type-arg]  # argpars
 
 def run(args: argparse.Namespace) -> int:
     """64 for bad settings, 1 for what fails at the start (an address that is taken, no way to the API server), 0 after SIGTERM."""
+    # As process 1 of a container we would be deaf to SIGTERM until the loop listens; the imports below take a second or two.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from agent import app, log  # noqa: PLC0415
     from agent.clock import Clock  # noqa: PLC0415
     from agent.config import ConfigError, load_from_args  # noqa: PLC0415

@@ -73,13 +73,16 @@ def places_of(settings: "Settings") -> "Places":
 def run_survey(
     args: argparse.Namespace, settings: "Settings", ask: "Callable[[Surveyor], Awaitable[Survey]]", *, command: str
 ) -> "Survey | None":
-    """None if the API server cannot be asked at all, which one line on standard error then says."""
+    """None if the API server cannot be asked at all, which one line on standard error then says; a script gets a document all the same."""
     from agent.edge.kube import KubeError  # noqa: PLC0415
 
     try:
         return asyncio.run(_survey(_access(args, settings), settings, ask))
     except KubeError as error:
-        sys.stderr.write(f"lhnet-agent {command}: the API server cannot be asked: {error}\n")
+        why = f"the API server cannot be asked: {error}"
+        sys.stderr.write(f"lhnet-agent {command}: {why}\n")
+        if args.output == "json":
+            sys.stdout.write(json.dumps({"schema": 1, "result": "unknown", "steps": [], "error": why}, ensure_ascii=False) + "\n")
         return None
 
 

@@ -45,6 +45,8 @@ class OwnFacts:
     """Namespaces that the kernel did not let us enter, with why."""
     storage_pods: int = 0
     """Live storage pods on this node."""
+    taken: tuple[str, ...] = ()
+    """Addresses to listen on that are somebody else's, with why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,10 @@ class NodeView:
     """Worst first."""
     cluster_findings: tuple[ActiveFinding, ...] = ()
     """Those of the cluster, its pools, and others that only the holder of the Lease raises. Worst first."""
+    explanations: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    """On the holder: what explains findings of all nodes, by their identity."""
+    sentence: str | None = None
+    """On the holder: the cluster in one sentence."""
     pools: tuple[PoolState, ...] = ()
     failing: tuple[FailingSandbox, ...] = ()
     sandbox_totals: Mapping[tuple[Cause, NetworkKind], int] = field(default_factory=dict)

@@ -40,7 +40,7 @@ def explain(findings: Iterable[ActiveFinding], *, foreign: Mapping[tuple[str, ..
 
 def _explained(active: ActiveFinding, pods: Mapping[str, Finding], foreign: Mapping[tuple[str, ...], str]) -> ActiveFinding:
     finding = active.finding
-    wider = foreign.get(identity(finding))
+    wider = foreign.get(identity(finding)) or finding.explained_by
     if wider is None and finding.scope is Scope.PAIR and finding.id in _PAIR_FINDINGS:
         subject = finding.subject
         causes = (pods.get(subject.pod or ""), pods.get(subject.peer_pod or ""))

@@ -15,7 +15,7 @@ from agent.model.records import PoolRecord, ReservationRecord
 from agent.rules import intervals
 from agent.rules.ipam_grants import grown, missing_allocations
 from agent.rules.ipam_index import RangeIndex, ReservationIndex, Reserved
-from agent.rules.ipam_names import address_of, read_base
+from agent.rules.ipam_names import Offsets, read_base
 from agent.rules.ipam_pods import Pods
 from agent.rules.ipam_range import Version
 from agent.rules.ipam_seen import SeenClock, Watch
@@ -165,9 +165,10 @@ def _read(record: PoolRecord, *, base: IPNetwork, pool: str, pods: Pods, watch: 
     read = _Read(base=base, unread=dropped, dropped=dropped)
     if dropped:
         read.skipped.append(f"{dropped} entries are more than are kept in memory")
+    offsets = Offsets(base)
     for allocation in record.allocations[:MAX_ENTRIES]:
         try:
-            address = address_of(allocation.key, base=base)
+            address = offsets.address_of(allocation.key)
         except ValueError as error:
             read.unread += 1
             if len(read.skipped) < _MAX_REASONS:

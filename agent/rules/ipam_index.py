@@ -6,12 +6,13 @@ A look meets every pool with every NAD and every reservation; asking each pair w
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, Protocol, TypeVar
+from operator import attrgetter
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from agent.model.net import IPAddress, IPNetwork
 from agent.model.pool import AddressRange, NadConfig
 from agent.model.records import PoolRecord, ReservationRecord
-from agent.rules.ipam_names import maps_to, pool_name, reserved_address
+from agent.rules.ipam_names import by_length, maps_to, pool_name, reserved_address
 from agent.rules.ipam_range import address_range, interval_of, parse_cidr
 
 MAX_RESERVATIONS = 65_536
@@ -61,10 +62,14 @@ def _network(text: str | None) -> IPNetwork | None:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserved:
+class Reserved(NamedTuple):
+    number: int
+    """The address as a number, by which the index sorts."""
     address: IPAddress
     record: ReservationRecord
+
+
+_number = attrgetter("number")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +83,7 @@ class ReservationIndex:
     @classmethod
     def of(cls, records: Sequence[ReservationRecord], *, network_names: Iterable[str | None]) -> "ReservationIndex":
         index = cls()
-        names = {None, *network_names}
+        names = by_length({None, *network_names})
         groups: dict[tuple[str | None, int], list[Reserved]] = {}
         for record in records[:MAX_RESERVATIONS]:
             try:
@@ -87,11 +92,11 @@ class ReservationIndex:
                 if len(index.unread) < _MAX_REASONS:
                     index.unread.append(str(error))
             else:
-                groups.setdefault((network_name, address.version), []).append(Reserved(address=address, record=record))
+                groups.setdefault((network_name, address.version), []).append(Reserved(int(address), address, record))
         for key, group in groups.items():
-            group.sort(key=lambda one: int(one.address))
+            group.sort(key=_number)
             index._sorted[key] = group
-            index._numbers[key] = [int(one.address) for one in group]
+            index._numbers[key] = [one.number for one in group]
         return index
 
     def within(self, base: IPNetwork, *, network_names: Iterable[str | None]) -> list[Reserved]:

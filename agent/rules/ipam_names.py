@@ -4,7 +4,7 @@ Source: whereabouts pkg/storage/kubernetes/ipam.go (IPPoolName, normalizeRange, 
 read back, it is ambiguous, so nothing here turns a pool's name into a range.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable, Sequence
 
 from agent.model.net import IPAddress, IPNetwork
 from agent.model.pool import AddressRange, NadConfig
@@ -57,24 +57,43 @@ def offset_key(address: IPAddress, *, base: IPNetwork) -> str:
     return str((int(address) - int(base.network_address)) % _MODULUS_64)
 
 
+class Offsets:
+    """Reads keys against one base. A pool has thousands of keys, and asking a network object for its parts is slow."""
+
+    def __init__(self, base: IPNetwork) -> None:
+        self._base = base
+        self._first = int(base.network_address)
+        self._host_bits = base.max_prefixlen - base.prefixlen
+        self._version = base.version
+
+    def address_of(self, key: str) -> IPAddress:
+        """The address that a key means. Raises ValueError for keys that whereabouts cannot read, and for addresses outside the network.
+
+        It reads a signed 64-bit decimal and skips what does not fit: an address written as 2^63 or more is invisible to the next ADD.
+        """
+        if len(key) > _LONGEST_KEY or not key.isascii() or not key.removeprefix("+").isdigit():
+            raise ValueError(f"key {shown(key)!r} is not an offset")
+        offset = int(key)
+        if offset > _SIGNED_64:
+            raise ValueError(f"key {shown(key)!r} is more than whereabouts can read")
+        if offset >> self._host_bits:
+            raise ValueError(f"key {shown(key)!r} lies outside {self._base}")
+        return address_at(self._first + offset, version=self._version)
+
+
 def address_of(key: str, *, base: IPNetwork) -> IPAddress:
-    """The address that a key means. Raises ValueError for keys that whereabouts cannot read, and for addresses outside the network.
-
-    It reads a signed 64-bit decimal and skips what does not fit: an address written as 2^63 or more is invisible to the next ADD.
-    """
-    if len(key) > _LONGEST_KEY or not key.isascii() or not key.removeprefix("+").isdigit():
-        raise ValueError(f"key {shown(key)!r} is not an offset")
-    offset = int(key)
-    if offset > _SIGNED_64:
-        raise ValueError(f"key {shown(key)!r} is more than whereabouts can read")
-    if offset >> (base.max_prefixlen - base.prefixlen):
-        raise ValueError(f"key {shown(key)!r} lies outside {base}")
-    return address_at(int(base.network_address) + offset, version=base.version)
+    """One key alone: see `Offsets`."""
+    return Offsets(base).address_of(key)
 
 
-def reserved_address(name: str, *, network_names: Collection[str | None]) -> tuple[str | None, IPAddress]:
+def by_length(network_names: Iterable[str | None]) -> tuple[str | None, ...]:
+    """Longest first, as `reserved_address` wants them: a name may begin like another."""
+    return tuple(sorted(network_names, key=lambda one: -len(one or "")))
+
+
+def reserved_address(name: str, *, network_names: Sequence[str | None]) -> tuple[str | None, IPAddress]:
     """Network name and address of a reservation's name. Raises ValueError if it reads as none of the known names' addresses."""
-    for network_name in sorted(network_names, key=lambda one: -len(one or "")):
+    for network_name in network_names:
         prefix = f"{network_name}-" if network_name else ""
         if not name.startswith(prefix):
             continue

@@ -84,8 +84,9 @@ class Pods:
             return self._without_pod(podref, interface)
         if pod.node is not None and pod.node in self.nodes_down:
             return Fate(state=EntryState.UNDECIDED, why=f"its node {pod.node} is down", expects_pod=True)
-        if any(address in grant.addresses for grant in pod.grants):
-            return _granted(pod)
+        for grant in pod.grants:
+            if address in grant.addresses:
+                return _granted(pod)
         return _elsewhere(pod, interface)
 
     def _without_pod(self, podref: str, interface: str | None) -> Fate:

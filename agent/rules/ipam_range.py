@@ -6,7 +6,7 @@ as written; before 0.6.3 an exclude had to be a CIDR. Addresses are never listed
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import NamedTuple
 
 from agent.model.net import IPAddress, IPNetwork
@@ -47,10 +47,12 @@ def parse_address(text: str, *, sloppy: bool = False) -> IPAddress:
     if sloppy and ":" not in text:
         text = _LEADING_ZEROS.sub("", text)
     try:
-        address = ip_address(text)
+        if ":" not in text:
+            return IPv4Address(text)
+        address = IPv6Address(text)
     except ValueError as error:
         raise ValueError(f"{shown(text)!r} is not an IP address") from error
-    return (address.ipv4_mapped or address) if address.version == 6 else address
+    return address.ipv4_mapped or address
 
 
 def parse_cidr(text: str, *, sloppy: bool = False) -> Cidr:

@@ -51,6 +51,15 @@ def impaired(node: str, own: OwnFacts) -> Finding | None:
                 f"look for a seccomp or LSM profile on the agent's pod, and on {node}: `dmesg | tail -50`",
             )
         )
+    if own.taken:
+        causes.append(
+            (
+                "port_taken",
+                f"the agent cannot listen on {own.taken[0]}",
+                "every address of `listen` is the agent's own",
+                f"find out whose it is; on {node}: `ss -ltnp` and give the agent another address in `listen`",
+            )
+        )
     if not causes:
         return None
     reason, seen, expected, step = causes[0]

@@ -103,14 +103,17 @@ def storage_pods(records: Iterable[PodRecord], *, nads: Mapping[str, Network], i
 
 
 def read_pod(record: PodRecord, *, nads: Mapping[str, Network], interface: str) -> StoragePod | None:
-    """One storage pod, or None if it requests none of `nads`."""
+    """One storage pod, or None if it requests none of `nads`. Where the requests cannot be read, what Multus granted tells them."""
     requests, problem = read_requests(record.annotations.get(NETWORKS), namespace=record.namespace)
+    problems = [problem] if problem else []
+    entries, unread = read_status(record.annotations)
+    if problem and not requests:
+        granted = ((_name(entry.get("name")), _interface(entry.get("interface"))) for entry in entries)
+        requests = tuple(Request(nad=name, interface=interface) for name, interface in granted if name and name in nads)
     wanted = sorted((request for request in requests if request.nad in nads), key=lambda one: nads[one.nad] is not Network.STORAGE)
     if not wanted:
         return None
-    problems = [problem] if problem else []
-    entries, problem = read_status(record.annotations)
-    problems += [problem] if problem else []
+    problems += [unread] if unread else []
     grant, problem = _grant(entries, wanted[0].nad)
     problems += [problem] if problem else []
     return StoragePod(

@@ -24,7 +24,7 @@ _PLUGIN_LAYER = re.compile(
     re.IGNORECASE,
 )
 _ADDED = re.compile(
-    rf"^(?:message:|\"message\":)?\"?Add([A-Za-z0-9._@-]{{1,32}}?)\[([0-9A-Fa-f.:/,]{{0,1024}})\](?:from({_NETWORK}))?\W{{0,4}}$"
+    rf"^(?:message:|\"message\":)?\"?(?:\(combinedfromsimilarevents\):)?Add([A-Za-z0-9._@-]{{1,32}}?)\[([0-9A-Fa-f.:/,]{{0,1024}})\](?:from({_NETWORK}))?\W{{0,4}}$"
 )
 
 DEFAULT_NETWORKS = frozenset(
@@ -75,7 +75,7 @@ _POD_AND_NAMESPACE = (
     re.compile(rf"pod=\"(?P<ns>{_NAME})/(?P<pod>{_NAME})\"", re.IGNORECASE),
     re.compile(r"\"PodName\":\"(?P<pod>[\w.-]{1,253})\",\"PodNamespace\":\"(?P<ns>[\w.-]{1,253})\"", re.IGNORECASE),
 )
-"""CRI-O (twice), dockershim and its log, the Multus shim's arguments, a reserved sandbox name, Azure, kubelet's log (twice); in that order of trust."""
+"""CRI-O (twice), dockershim and its log, the shim's arguments, a reserved sandbox name, Azure, kubelet's log (twice): in order of trust."""
 _POD_OF_MULTUS = re.compile(
     rf"(?:multus:|configuringpod|waitingforpod|gettingpod)\[({_NAME})/({_NAME})(?:/[A-Za-z0-9-]{{0,64}})?\]", re.IGNORECASE
 )

@@ -61,10 +61,10 @@ def setting_stuck(
     if not is_waiting(setting):
         return None
     condition = configured_of(setting) or ConditionRecord(type="configured")
-    said_seconds = _said_seconds(condition.last_update_time, server_wall_seconds)
-    if max(own_seconds, said_seconds) <= stuck_seconds:
+    waited_seconds = max(own_seconds, said_seconds(condition.last_update_time, server_wall_seconds))
+    if waited_seconds <= stuck_seconds:
         return None
-    age = duration(max(own_seconds, said_seconds))
+    age = duration(waited_seconds)
     message = (condition.message or "")[:_LONGEST_MESSAGE]
     quoted = f'"{_quoted(message)}"' if message.strip() else "no message"
     volumes = waited_for(message)
@@ -89,7 +89,7 @@ def waited_for(message: str) -> tuple[str, ...]:
     return tuple(name for part in match[1].split(",") if (name := part.strip())) if match else ()
 
 
-def _said_seconds(text: str | None, server_wall_seconds: float | None) -> float:
+def said_seconds(text: str | None, server_wall_seconds: float | None) -> float:
     """How long ago lastUpdateTime was; 0 where it is missing, unreadable, unset or ahead of the server's clock."""
     if not text or server_wall_seconds is None or len(text) > _LONGEST_TIME:
         return 0.0

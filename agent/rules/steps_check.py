@@ -261,7 +261,7 @@ def _missing_managers(survey: Survey, *, pods: list[PodRecord], listing: str) ->
         names = few(f"{one.name} on {one.node_id} ({one.state or 'no state'})" for one in missing)
         yield Trouble(
             result=Result.WARNING,
-            what=f"{many(len(missing), 'instance-manager')} without a pod: {names}",
+            what=f"{many(len(missing), 'instance-manager')} without a live pod: {names}",
             next_step="see whether the node is up and what longhorn-manager says",
             commands=("kubectl get nodes", listing),
         )

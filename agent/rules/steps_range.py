@@ -23,6 +23,9 @@ _HOPELESS = UNUSABLE | {
     "exclude-outside",
     "exclude-overlap",
     "range-host-bits",
+    "range-not-cidr",
+    "prefix-too-short",
+    "exclude-not-cidr",
 }
 """With these the network does not come about, or Harvester's webhook refuses the value."""
 _CHOOSE = "choose another range, and try it first"

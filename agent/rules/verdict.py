@@ -7,8 +7,10 @@ from typing import Protocol
 from agent.model.catalogue import CATALOGUE
 from agent.model.finding import ActiveFinding, Scope, Severity, Subject, Verdict
 from agent.model.peers import Mode
+from agent.rules.blame_explain import keeps_verdict
 
 _LEFTOVERS = ("nad-leftover", "pool-leftover")
+_MESH = ("node-cut-off", "one-way", "network-split", "network-down")
 _HELD_SCOPES = (Scope.POD, Scope.PAIR, Scope.NODE)
 
 
@@ -34,7 +36,7 @@ def visible(findings: Iterable[ActiveFinding], *, mode: Mode, held: bool) -> tup
         if mode in (Mode.OFF, Mode.UNINITIALISED):
             if finding.scope is Scope.AGENT or finding.id in _LEFTOVERS:
                 shown.append(active)
-        elif held and finding.scope in _HELD_SCOPES and not CATALOGUE[finding.id].holder:
+        elif held and (finding.id in _MESH or (finding.scope in _HELD_SCOPES and not CATALOGUE[finding.id].holder)):
             hidden += 1
         else:
             shown.append(active)
@@ -57,9 +59,12 @@ def apply_settings(
     return tuple(kept)
 
 
-def counts(active: ActiveFinding) -> bool:
-    """Explained and ignored findings stay listed, outside every verdict."""
-    return active.finding.explained_by is None and active.finding.ignored is None
+def counts(active: ActiveFinding, *, node: str | None = None) -> bool:
+    """Explained and ignored findings stay listed, outside every verdict; but the culprit's own `node` keeps its verdict."""
+    finding = active.finding
+    return finding.ignored is None and (
+        finding.explained_by is None or (node is not None and keeps_verdict(finding.explained_by, node=node))
+    )
 
 
 def worst_first(findings: Iterable[ActiveFinding]) -> tuple[ActiveFinding, ...]:
@@ -79,12 +84,12 @@ def worst_first(findings: Iterable[ActiveFinding]) -> tuple[ActiveFinding, ...]:
     )
 
 
-def node_verdict(findings: Iterable[ActiveFinding], *, mode: Mode, complete: bool, held: int = 0) -> Verdict:
+def node_verdict(findings: Iterable[ActiveFinding], *, mode: Mode, complete: bool, held: int = 0, node: str | None = None) -> Verdict:
     """The worst of what counts. `complete` is False until the first round is: until then nothing better than unknown is claimed."""
     worst = Verdict.OK if complete and not held else Verdict.UNKNOWN
     if mode in (Mode.OFF, Mode.UNINITIALISED):
         worst = Verdict.INACTIVE
     for active in findings:
-        if counts(active) and active.finding.severity is not Severity.INFO:
+        if counts(active, node=node) and active.finding.severity is not Severity.INFO:
             worst = max(worst, Verdict(active.finding.severity.value), key=lambda verdict: verdict.rank)
     return worst

@@ -8,6 +8,7 @@ from agent.model.mesh import PairState
 from agent.model.net import Counters, NamespaceFacts, Route
 from agent.model.peers import StoragePod
 from agent.model.view import HistoryEntry, InspectedPod, KeptFailure, NodeView
+from agent.serve import hostpath
 
 SCHEMA = 1
 RUNBOOK_PATH = "/runbooks/{id}"
@@ -116,7 +117,7 @@ def interfaces(view: NodeView) -> Document:
         "schema": SCHEMA,
         "node": view.node,
         "pods": [_inspected(one) for one in view.inspected],
-        "host_path": None,
+        "host_path": hostpath.document(view.host_path),
     }
 
 

@@ -69,18 +69,18 @@ def _veth(veth: PathVeth) -> Document:
 
 def lines(path: HostPath) -> list[str]:
     """The drawing below the pods of /interfaces."""
-    return [
-        f"path of {path.node}",
-        _folded(" – ".join([_pods(path), _bridge(path), *_uplink(path)])),
-        *(_folded(f"{short(veth.pod.key)}: {_off(veth, path)}") for veth in path.veths if _off(veth, path)),
-        *([_folded(f"VlanConfig names {', '.join(map(shown, path.missing_nics))}: NO SUCH NIC")] if path.missing_nics else []),
-        *([_folded(mtu)] if (mtu := _mtu(path)) else []),
-        *([_folded("bridge-nf-call-iptables is 1: bridged packets pass iptables")] if path.bridge_filters else []),
+    told = [
+        " – ".join([_pods(path), _bridge(path), *_uplink(path)]),
+        *(f"{short(veth.pod.key)}: {_off(veth, path)}" for veth in path.veths if _off(veth, path)),
+        f"VlanConfig names {', '.join(map(shown, path.missing_nics))}: NO SUCH NIC" if path.missing_nics else "",
+        _mtu(path),
+        "bridge-nf-call-iptables is 1: bridged packets pass iptables" if path.bridge_filters else "",
     ]
+    return [f"path of {path.node}", *(line for text in told if text for line in _folded(text))]
 
 
-def _folded(text: str) -> str:
-    return textwrap.fill(
+def _folded(text: str) -> list[str]:
+    return textwrap.wrap(
         text,
         width=WIDTH,
         initial_indent=_INDENT,
@@ -103,6 +103,8 @@ def _pods(path: HostPath) -> str:
 def _off(veth: PathVeth, path: HostPath) -> str:
     if veth.name is None:
         return f"NO END ON THE HOST (index {veth.index})"
+    if path.bridge is None and veth.bridge is None:
+        return ""
     if veth.bridge != path.bridge_name:
         return f"{shown(veth.name)} ON {shown(veth.bridge) if veth.bridge else 'NO BRIDGE'}"
     return "" if veth.up else f"{shown(veth.name)} DOWN"
@@ -118,6 +120,8 @@ def _bridge(path: HostPath) -> str:
 
 
 def _uplink(path: HostPath) -> list[str]:
+    if path.bridge is None:
+        return [_nic(link) for link in path.strays[:_VETHS_DRAWN]]
     if path.uplink is None:
         return ["NO UPLINK" + (f" ({', '.join(shown(link.name) for link in path.strays[:_VETHS_DRAWN])} not on it)" if path.strays else "")]
     if [nic.name for nic in path.nics] == [path.uplink.name]:

@@ -50,6 +50,8 @@ class _NodeCollector(Collector):
         yield _states(names.LEASE, LEASES, view.lease)
         yield from _findings(view)
         yield from _interfaces(view.inspected)
+        elements = view.host_path.elements if view.host_path is not None else ()
+        yield _family(names.HOST_PATH_OK, [((name,), float(sound)) for name, sound in elements])
         yield from _probes(view)
         yield from _pools(view.pools)
         yield from _sandboxes(view)

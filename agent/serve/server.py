@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -55,6 +56,7 @@ class Server:
         self._get_memory = get_memory
         self._interval_seconds = interval_seconds
         self._runner: web.AppRunner | None = None
+        self._wanted: list[tuple[str | None, int]] = []
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[_plain_errors], client_max_size=MAX_REQUEST_BYTES)
@@ -77,12 +79,30 @@ class Server:
         return app
 
     async def start(self, addresses: Sequence[tuple[str | None, int]]) -> list[tuple[str, int]]:
-        """Listen on all of `addresses`; what was bound. Raises OSError for the first that cannot be."""
+        """Listen on `addresses`; what was bound. Raises OSError if not one of them can be; `listen_again` tries those that are left."""
         self._runner = web.AppRunner(self.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        for host, port in addresses:
-            await web.TCPSite(self._runner, host, port, reuse_address=True).start()
+        self._wanted = list(addresses)
+        taken = await self.listen_again()
+        if self._wanted and len(self._wanted) == len(addresses):
+            raise OSError(taken[0])
         return [address[:2] for address in self._runner.addresses]
+
+    async def listen_again(self) -> tuple[str, ...]:
+        """Try the addresses that could not be had so far; why each of them still cannot."""
+        left: list[tuple[str | None, int]] = []
+        said: list[str] = []
+        if (runner := self._runner) is None:
+            return ()
+        for host, port in self._wanted:
+            try:
+                await web.TCPSite(runner, host, port, reuse_address=True).start()
+            except OSError as error:
+                left.append((host, port))
+                shown = f"[{host}]" if host and ":" in host else host or "*"
+                said.append(f"{shown}:{port}: {os.strerror(error.errno) if error.errno else error}")
+        self._wanted = left
+        return tuple(said)
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -113,7 +133,13 @@ class Server:
         view, now, wall = self._get_view(), self._clock.monotonic(), self._clock.wall()
         if path == "/api/v1/explanations":
             told = explanations.document(
-                node=view.node, lease=view.lease, findings=view.cluster_findings, explanations={}, now=now, asked_for=asked_for
+                node=view.node,
+                lease=view.lease,
+                findings=view.cluster_findings,
+                explanations=view.explanations,
+                now=now,
+                sentence=view.sentence,
+                asked_for=asked_for,
             )
             return told | ({"memory": self._get_memory()} if memory else {})
         make: dict[str, Callable[[], documents.Document]] = {

@@ -11,7 +11,7 @@ from agent.model.probe import Reason
 from agent.model.records import SourceState
 from agent.model.view import InspectedPod, NodeView
 from agent.rules.verdict import counts
-from agent.serve import documents
+from agent.serve import documents, hostpath
 
 WIDTH = 80
 _INDENT = "  "
@@ -36,10 +36,11 @@ def status(view: NodeView, *, now: float, wall: float) -> str:
     """`/status`: is it the storage network, can I believe this, what broke and what do I do."""
     lines = [_headline(view), wrap(_trust(view, now=now))]
     lines += [wrap(line) for line in _caveats(view)]
-    own = [active for active in view.findings if counts(active)]
-    explained = [active for active in view.findings if not counts(active)]
+    own = [active for active in view.findings if counts(active, node=view.node) and active.finding.id != "sources-stale"]
+    explained = [active for active in view.findings if not counts(active, node=view.node)]
     for active in own[:_MAX_PARAGRAPHS]:
         lines += ["", paragraph(documents.finding(active, now=now))]
+    lines += _stale(view, now=now)
     if len(own) > _MAX_PARAGRAPHS:
         lines += ["", f"and {len(own) - _MAX_PARAGRAPHS} more: /api/v1/status has them all"]
     if explained:
@@ -89,6 +90,17 @@ def _caveats(view: NodeView) -> Iterator[str]:
     yield from view.notes
 
 
+def _stale(view: NodeView, *, now: float) -> list[str]:
+    """Sources grow old together, with the one API server: one paragraph for all of them."""
+    old = [active for active in view.findings if counts(active, node=view.node) and active.finding.id == "sources-stale"]
+    if not old:
+        return []
+    first = documents.finding(old[0], now=now)
+    others = [active.finding.subject.source or "" for active in old[1:]]
+    first["evidence"] = [*first["evidence"], *([f"the same of {', '.join(others)}"] if others else [])]
+    return ["", paragraph(first)]
+
+
 def paragraph(one: documents.Document) -> str:
     """One finding as it is told to a person, from its JSON: of this agent, or as another one answered it."""
     left = f"{str(one['severity']).upper()}  {one['id']}  {_title(one)}"
@@ -116,7 +128,7 @@ def _steps(next_step: str) -> list[str]:
     """The next step; commands (in backticks) whole, each on a line of its own, to be copied."""
     lines: list[str] = []
     for i, part in enumerate(next_step.split("`")):
-        text = part.strip(" ;")
+        text = part.strip(" ;,")
         if text:
             label = "do next" if not lines else ""
             lines.append(f"{_INDENT}{label.ljust(_LABEL)}{text}" if i % 2 else field(label, text))
@@ -187,7 +199,9 @@ def interfaces(view: NodeView) -> str:
     if not view.inspected:
         return f"{view.node}: no storage pod runs on this node\n"
     bad = {active.finding.subject.pod: active.finding.severity for active in view.findings if active.finding.scope == "pod"}
-    return "\n\n".join(_pod(one, bad.get(one.pod.key)) for one in view.inspected) + "\n"
+    blocks = [_pod(one, bad.get(one.pod.key)) for one in view.inspected]
+    blocks += ["\n".join(hostpath.lines(view.host_path))] if view.host_path is not None else []
+    return "\n\n".join(blocks) + "\n"
 
 
 def _pod(one: InspectedPod, severity: str | None) -> str:

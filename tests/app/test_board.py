@@ -24,8 +24,10 @@ LOOKED = {"inspected": (InspectedPod(pod=pod(), namespace=file(), facts=facts())
 
 
 class Bench:
-    def __init__(self, *, condition="True", value="{}", named=NAD):
+    def __init__(self, *, condition="True", value="{}", named=NAD, updated=None):
         self.now = 0.0
+        self.server_wall = None
+        self.updated = updated
         self.told = []
         self.state = SourceState.LIVE
         self.setting(condition, value, named)
@@ -36,6 +38,7 @@ class Bench:
             get_facts=lambda: self.facts,
             get_holder=HolderFacts,
             on_change=lambda kind, finding: self.told.append((kind, finding.id)),
+            server_wall_seconds=lambda: self.server_wall,
         )
 
     def setting(self, condition="True", value="{}", named=NAD):
@@ -43,7 +46,7 @@ class Bench:
             name="storage-network",
             value=value,
             annotations={f"{PREFIX}/net-attach-def": named, f"{PREFIX}/hash": "x"},
-            conditions=(ConditionRecord(type="configured", status=condition),),
+            conditions=(ConditionRecord(type="configured", status=condition, last_update_time=self.updated),),
         )
         self.facts = ClusterFacts(
             pods=self.known("pods", record()),
@@ -129,6 +132,18 @@ def test_while_the_setting_is_applied_findings_are_held_back_and_after_ten_minut
     view = bench.board.view()
     assert [active.finding.id for active in view.findings] == ["interface-down"]
     assert view.applying_seconds == 601.0
+
+
+def test_an_agent_that_starts_in_a_cluster_that_is_stuck_for_days_holds_nothing_back():
+    """By the server's clock, as setting-stuck counts: our own started a moment ago, and our wall clock may be off."""
+    bench = Bench(condition="False", updated="2026-01-01T00:00:00Z")
+    bench.server_wall = 1767225600.0 + 599.0
+    bench.complete()
+    bench.look(DOWN, **LOOKED)
+    assert bench.board.view().held_back == 1
+    bench.server_wall = 1767225600.0 + 601.0
+    bench.look(DOWN, **LOOKED)
+    assert [active.finding.id for active in bench.board.view().findings] == ["interface-down"]
 
 
 def test_a_check_that_failed_is_a_finding_until_it_does_not():

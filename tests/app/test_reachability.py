@@ -137,6 +137,26 @@ async def test_a_peer_that_departs_takes_its_finding_and_its_row_along_at_once()
     assert world.mesh.pairs == ()
 
 
+async def test_what_was_still_asked_of_a_peer_that_departs_is_no_failure_of_anybody():
+    world = World()
+    await world.round()
+    world.answers = {ProbeKind.TCP: Reason.TIMEOUT}
+    asked = len(world.plans)
+    probe = world.probe
+
+    async def departs_meanwhile(plans):
+        results = await probe(plans)
+        world.pods = world.pods[:1]
+        return results
+
+    world.probe = departs_meanwhile
+    await world.round()
+    assert world.mesh.pairs == ()
+    assert world.outcomes[-1].parts["failures"] == ()
+    # neither repeated after a second nor asked beside
+    assert len([plan for plan in world.plans[asked:] if plan.kind is ProbeKind.TCP]) == 1
+
+
 async def test_a_source_whose_namespace_is_not_open_is_not_probed_and_shows_no_old_success():
     world = World()
     await world.round()

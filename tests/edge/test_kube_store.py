@@ -124,13 +124,34 @@ def test_a_resource_never_seen_is_absent_at_the_first_404(store: Store[str]) -> 
     assert store.settled
 
 
-def test_forbidden_keeps_what_was_known(store: Store[str], clock: Turned) -> None:
+def test_a_known_set_is_forbidden_at_the_third_403_only_and_stays(store: Store[str], clock: Turned) -> None:
+    """A kube-apiserver that starts answers 403 until it has read its roles; that must not take every agent's verdict away."""
     store.replace({"a": "A"}, skipped={})
     store.connected()
+    for _ in range(2):
+        store.failed(DENIED)
+        clock.now += 1
+        assert store.status().state is SourceState.STALE
     store.failed(DENIED)
-    clock.now += 5
+    clock.now += 3
     assert seen(store) == ("forbidden", 5)
     assert store.items() == ("A",)
+    store.connected()
+    store.failed(DENIED)
+    assert store.status().state is SourceState.STALE
+
+
+def test_a_role_that_allows_lists_and_no_watch_is_forbidden(store: Store[str]) -> None:
+    for _ in range(3):
+        store.replace({"a": "A"}, skipped={})
+        store.failed(DENIED)
+    assert store.status().state is SourceState.FORBIDDEN
+
+
+def test_what_was_never_read_is_forbidden_at_the_first_403(store: Store[str]) -> None:
+    store.failed(DENIED)
+    assert store.status().state is SourceState.FORBIDDEN
+    assert store.settled
 
 
 def test_what_an_earlier_process_knew_is_stale_with_its_age_and_never_replaces_news(store: Store[str], clock: Turned) -> None:

@@ -136,10 +136,26 @@ def _segment_moved(scene: Scene) -> Iterator[Expected]:
                 yield scene.pair(source, peer, reasons=NO_ROUTE)
 
 
+_HOLDERS = (
+    "nodes",
+    "ippools",
+    "reservations",
+    "events",
+    "instance_managers",
+    "longhorn_nodes",
+    "crds",
+    "monitoring",
+    "replicas",
+    "engines",
+)
+"""Sources of the holder alone; any of the nodes may be it."""
+
+
 def _sources_stale(scene: Scene) -> Iterator[Expected]:
     for node in scene.nodes:
-        for source in ("pods", "agent_pods", "node", "setting", "longhorn_settings", "nads", "cluster_network"):
-            yield Expected(node=node, id="sources-stale", subject={"node": node, "source": source}, severities=WARNING)
+        for source in ("pods", "agent_pods", "node", "setting", "longhorn_settings", "nads", "cluster_network", "lease", *_HOLDERS):
+            subject = {"node": node, "source": source}
+            yield Expected(node=node, id="sources-stale", subject=subject, severities=WARNING, required=source not in _HOLDERS)
 
 
 def _nothing(scene: Scene) -> Iterator[Expected]:

@@ -25,6 +25,7 @@ def test_an_agent_that_may_and_can_look_is_not_impaired():
         ({"namespaces": 0}, "netns_dir_empty", "/var/run/netns"),
         ({"not_propagated": DIRS, "namespaces": 0}, "netns_dir_not_propagated", "neither a slave nor a shared mount"),
         ({"denied": ("cni-1: not permitted",)}, "access_denied", "cni-1"),
+        ({"taken": ("127.0.0.1:9811: Address already in use",)}, "port_taken", "127.0.0.1:9811"),
         ({"capabilities": frozenset(), "namespaces": 0}, "capability_missing", "SYS_ADMIN"),
     ],
 )

@@ -78,6 +78,14 @@ def test_requests_without_a_name_are_left_out_and_told(text):
     assert problem is not None
 
 
+@pytest.mark.parametrize("text", ["[{", "[" * 100_000, "{}"])
+def test_a_pod_whose_request_cannot_be_read_goes_by_what_it_was_granted(text):
+    one = read_pod(record(annotations={NETWORKS: text, NETWORK_STATUS: status_text()}), nads={NAD: Network.STORAGE}, interface="lhnet1")
+    assert one is not None
+    assert (one.interface, str(one.address)) == ("lhnet1", "192.168.0.2")
+    assert NETWORKS in one.problems[0]
+
+
 def test_the_storage_address_is_never_among_those_that_tell_a_namespace():
     broken = record(address=None, pod_ips=("192.168.0.2", "10.52.0.121"))
     broken = record(annotations={NETWORKS: REQUEST, NETWORK_STATUS: status_text()}, pod_ips=("192.168.0.2", "10.52.0.121"))

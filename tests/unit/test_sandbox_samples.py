@@ -28,12 +28,13 @@ def test_a_message_from_the_field_is_read_as_a_careful_reader_would(sample: dict
     assert answer["network_kind"] in right
 
 
-@pytest.mark.parametrize("sample", SAMPLES[::3], ids=range(len(SAMPLES[::3])))
+UNWRAPPED = [sample for sample in SAMPLES[::3] if "\n" not in str(sample["message"]) and sample["cause"] != "pod_gone"]
+
+
+@pytest.mark.parametrize("sample", UNWRAPPED, ids=range(len(UNWRAPPED)))
 @pytest.mark.parametrize("width", [61, 80, 133])
 def test_a_terminal_that_wrapped_it_inside_words_changes_nothing(sample: dict[str, object], width: int) -> None:
     text = str(sample["message"])
-    if "\n" in text or sample["cause"] == "pod_gone":
-        pytest.skip("the sample itself is wrapped")
     wrapped = explain("\n".join(text[start : start + width] for start in range(0, len(text), width)))
     flat = explain(text)
     assert _facts(wrapped) == _facts(flat)
@@ -44,7 +45,7 @@ def test_case_quoting_and_aggregation_change_nothing(sample: dict[str, object]) 
     text = str(sample["message"])
     flat = explain(text)
     quoted = json.dumps(text)[1:-1]
-    assert _facts(explain(f"(combined from similar events): {text}".replace("  ", " "))) == _facts(flat) or not flat.is_failure
+    assert _facts(explain(f"(combined from similar events): {text}".replace("  ", " "))) == _facts(flat)
     assert _facts(explain(quoted)) == _facts(flat)
     assert explain(text.replace("rror", "RROR").replace("ailed", "AILED")).cause == flat.cause
 

@@ -4,6 +4,8 @@ Texts of servers are cut and put on one line here, since they end up in status l
 """
 
 import asyncio
+import os
+import re
 
 import aiohttp
 
@@ -25,11 +27,13 @@ ERROR_BODY_BYTES = 64 << 10
 """More of an error page is not worth reading."""
 RETRY_AFTER_SECONDS = 60.0
 """A server may ask for a pause; not for a day."""
+_CONTEXT = re.compile(r" ssl:(?:<[^<>]{0,200}>|\w{1,20})")
+"""In aiohttp's texts: an object of Python's, which tells people nothing."""
 
 
 def sort_error(error: Exception, *, what: str, connect_seconds: float, answer_seconds: float) -> KubeError:
     """For exceptions until the answer's header is there. The most special classes stand first."""
-    text = one_line(str(error)) or type(error).__name__
+    text = one_line(_CONTEXT.sub("", str(error))) or type(error).__name__
     made: KubeError
     match error:
         case aiohttp.ConnectionTimeoutError():
@@ -37,7 +41,7 @@ def sort_error(error: Exception, *, what: str, connect_seconds: float, answer_se
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             made = TlsFailed(f"{what}: {text}")
         case aiohttp.ClientConnectorError():
-            made = ConnectFailed(f"{what}: {text}")
+            made = ConnectFailed(f"{what}: {_why_no_connection(error) or text}")
         case aiohttp.ClientHttpProxyError():
             made = ConnectFailed(f"{what}: the proxy answered {error.status}")
         case aiohttp.ClientResponseError():
@@ -50,6 +54,13 @@ def sort_error(error: Exception, *, what: str, connect_seconds: float, answer_se
         case _:
             made = ConnectionLost(f"{what}: {text}")
     return made
+
+
+def _why_no_connection(error: aiohttp.ClientConnectorError) -> str | None:
+    """The kernel's word or the resolver's: aiohttp's own text repeats the address, which `what` names already."""
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return one_line(error.strerror) if error.strerror else None
 
 
 def cut_text(error: Exception) -> str:

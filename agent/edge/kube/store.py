@@ -1,7 +1,8 @@
 """What is known of one watched resource and how far it can be believed. No I/O: the reflector tells it what happened.
 
 The last known set stays through every failure. Only the server's own word empties it: a completed list, a DELETED event, or several
-404s in a row, since an API server that has just started answers 404 for custom resources that exist.
+404s in a row. An API server that has just started answers 404 for custom resources that exist, and 403 until it has read its roles: one
+such answer makes a set that was known stale, not more.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,7 @@ REOPEN_GRACE_SECONDS = 2.0
 UNNOTICED_SECONDS = 30.0
 """TCP keepalive tells a dead connection so late (client.py): a watch that broke confirmed nothing in its last seconds."""
 ABSENT_ANSWERS = 3
-"""So many 404s in a row before a set that was known is believed to be gone."""
+"""So many 404s in a row before a set that was known is believed to be gone, and 403s before it is called forbidden."""
 SKIPPED_KEPT = 20
 """Reasons kept for people; the count goes on."""
 
@@ -40,6 +41,7 @@ class Store(Generic[T]):
         self._grace_from: float | None = None
         self._trouble: KubeError | None = None
         self._absent_answers = 0
+        self._forbidden_answers = 0
         self._told = SourceState.NEVER
         self._cache: tuple[int, tuple[T, ...]] = (-1, ())
         self.revision = 0
@@ -104,6 +106,7 @@ class Store(Generic[T]):
     def connected(self) -> None:
         self._connected = True
         self._connected_at = self._clock()
+        self._forbidden_answers = 0  # not at a list: a role may allow that and no watch
         self._trouble = None
         self._tell_state()
 
@@ -123,6 +126,7 @@ class Store(Generic[T]):
         self._lose()
         self._grace_from = None
         self._absent_answers = self._absent_answers + 1 if isinstance(error, Absent) else 0
+        self._forbidden_answers = self._forbidden_answers + 1 if isinstance(error, Forbidden) else 0
         before = str(self._trouble)
         self._trouble = error
         if isinstance(error, Absent) and self._state() is SourceState.ABSENT and (self._items or self._skipped):
@@ -163,7 +167,7 @@ class Store(Generic[T]):
         match self._trouble:
             case None if self._grace_from is not None and self._clock() - self._grace_from <= REOPEN_GRACE_SECONDS:
                 return SourceState.LIVE
-            case Forbidden():
+            case Forbidden() if not self._known or self._forbidden_answers >= ABSENT_ANSWERS:
                 return SourceState.FORBIDDEN
             case Absent() if not self._known or self._absent_answers >= ABSENT_ANSWERS:
                 return SourceState.ABSENT
