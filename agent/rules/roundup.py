@@ -112,13 +112,18 @@ def sort_findings(statuses: Statuses, judgement: Judgement) -> tuple[tuple[Docum
     return tuple(sorted(counting, key=_order)), tuple(sorted(aside, key=_order))
 
 
-def _order(one: Document) -> tuple[int, int, float, str]:
-    """Severity, then the widest scope, then the oldest. A severity that only a newer agent knows stands between warning and info."""
+_MESH = ("network-down", "network-split", "node-cut-off", "node-down", "one-way")
+"""What folds many red cells into one sentence comes before what is only its cause."""
+
+
+def _order(one: Document) -> tuple[int, bool, int, float, str]:
+    """Severity, then what speaks of the mesh, then the widest scope, then the oldest. A severity that only a newer agent knows stands between warning and info."""
     severities = ["critical", "warning", None, "info"]
     severity = one["severity"] if one["severity"] in severities else None
     scope = one.get("scope")
     return (
         severities.index(severity),
+        one["id"] not in _MESH,
         _WIDEST.index(scope) if scope in _WIDEST else len(_WIDEST),
         -(number(one.get("age_seconds")) or 0.0),
         str(one.get("culprit")),
