@@ -117,7 +117,10 @@ _MESH = ("network-down", "network-split", "node-cut-off", "node-down", "one-way"
 
 
 def _order(one: Document) -> tuple[int, bool, int, float, str]:
-    """Severity, then what speaks of the mesh, then the widest scope, then the oldest. A severity that only a newer agent knows stands between warning and info."""
+    """Severity, then what speaks of the mesh, then the widest scope, then the oldest.
+
+    A severity that only a newer agent knows stands between warning and info.
+    """
     severities = ["critical", "warning", None, "info"]
     severity = one["severity"] if one["severity"] in severities else None
     scope = one.get("scope")

@@ -145,8 +145,9 @@ def monitoring_left_stopped(records: Iterable[MonitoringRecord], *, settings: It
 
 
 def _held(one: MonitoringRecord, done: Collection[str]) -> list[tuple[str, str]]:
-    """Annotations of settings that are completed. What has replicas again was started by somebody; what had none has none to get back."""
-    if one.replicas is not None and one.replicas > 0:
+    """Annotations of settings that are completed. What has replicas again, or the default by naming none, was started by somebody; what
+    had none has none to get back."""
+    if one.replicas != 0:
         return []
     return [
         (key, count)

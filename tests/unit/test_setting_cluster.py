@@ -118,6 +118,7 @@ def test_what_is_held_while_the_setting_is_applied_is_held_on_purpose():
 def test_what_runs_again_or_never_ran_is_not_left_stopped():
     assert stopped(monitored(), monitored("Alertmanager")) is None
     assert stopped(monitored(replicas=1, held=HELD)) is None
+    assert stopped(monitored(replicas=None, held=HELD)) is None
     assert stopped(monitored(replicas=0, held={"storage-network.settings.harvesterhci.io/replica": "0"})) is None
     assert stopped(monitored(replicas=0)) is None
 
