@@ -8,11 +8,11 @@ Rows compare, they never compute: what a message says about addresses is in sand
 
 from agent.model.events import Cause
 from agent.rules.sandbox_row import Row, Signs
-from agent.rules.sandbox_table_addresses import ADDRESSES, EXHAUSTED
+from agent.rules.sandbox_table_addresses import ADDRESSES, EXHAUSTED, STORES
 from agent.rules.sandbox_table_multus import MULTUS
 from agent.rules.sandbox_table_node import NODE
 
-TABLE: tuple[Row, ...] = (*ADDRESSES, *EXHAUSTED, *MULTUS, *NODE)
+TABLE: tuple[Row, ...] = (*ADDRESSES, *EXHAUSTED, *STORES, *MULTUS, *NODE)
 
 
 def cause_of(signs: Signs) -> Cause | None:

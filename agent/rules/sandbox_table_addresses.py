@@ -90,13 +90,6 @@ ADDRESSES = (
         "address conflict",
         "IP conflict",
     ),
-    row(
-        Cause.IPAM_DATASTORE_ERROR,
-        "IP allocation is lost",
-        "failed to retrieve the…IP allocation",
-        "Operation cannot be fulfilled on",
-        "update conflict:",
-    ),
 )
 
 _FULL = (
@@ -135,3 +128,13 @@ EXHAUSTED = (
     row(Cause.IP_EXHAUSTED_SECONDARY, *_FULL, when=on_secondary),
     row(Cause.IP_EXHAUSTED_DEFAULT_NET, *_FULL),
 )
+STORES = (
+    row(
+        Cause.IPAM_DATASTORE_ERROR,
+        "IP allocation is lost",
+        "failed to retrieve the…IP allocation",
+        "Operation cannot be fulfilled on",
+        "update conflict:",
+    ),
+)
+"""An IPAM that cannot read or write its own records. After exhaustion, whose texts may quote such a step."""
