@@ -101,6 +101,9 @@ class Agent:
             interval_seconds=settings.probe.interval_seconds,
         )
 
+        if settings.web_config_file is not None:
+            self._board.note("web_config_file is set, but this version serves neither TLS nor basic auth")
+
     def stop(self) -> None:
         """End `run()` soon. Idempotent."""
         self._stopping.set()
