@@ -38,6 +38,9 @@ class Itself:
         capabilities = privileges.effective if privileges else context.view.own.capabilities
         own = replace(context.view.own, capabilities=capabilities, taken=taken)
         impairment = impaired(context.node, own)
-        stale = stale_sources(context.node, context.sources, stale_after_seconds=context.settings.api.stale_after_seconds)
+        # until the pods were looked at, the server has not had its time to answer: what an earlier run left is old, and no trouble
+        begun = context.view.inspected_monotonic_seconds is not None
+        sources = context.sources if begun else ()
+        stale = stale_sources(context.node, sources, stale_after_seconds=context.settings.api.stale_after_seconds)
         findings = [*([impairment] if impairment else []), *stale]
         publish(Outcome(look=Look(claims=tuple(Claim(finding=finding) for finding in findings)), parts={"own": own}))

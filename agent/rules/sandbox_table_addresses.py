@@ -96,6 +96,8 @@ _FULL = (
     "no IP addresses available in range set",
     "no IP addresses available in network",
     "no IP addresses available",
+    "no IPv4 addresses available",
+    "no IPv6 addresses available",
     "failed to assign an IP address to container",
     "range is full",
     "IPAM allocated only 0",

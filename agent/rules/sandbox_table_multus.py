@@ -99,6 +99,8 @@ MULTUS = (
         Cause.DEVICE_UNAVAILABLE,
         "VF pci addr is required",
         "failed to get VF information",
+        "failed to get original vf information",
+        "failed to find vf",
         "error getting pod resource",
         "SRIOV-CNI failed to load netconf",
         "zero config",

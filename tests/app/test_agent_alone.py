@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from agent import app
 from agent.app import Agent
 from agent.checks import itself
 from agent.config import Settings
 from agent.config_kinds import ListenAddress
 from agent.edge.host import Privileges
+from agent.edge.state import StateFile
+from agent.model.cluster import ClusterFacts, Known
 from agent.model.finding import ActiveFinding
+from agent.model.records import PodRecord, SourceState, SourceStatus
 
 PATIENCE_SECONDS = 60.0
 KUBECONFIG = """
@@ -65,6 +69,26 @@ async def test_a_missing_capability_is_told_although_no_pod_was_ever_read(tmp_pa
         assert (active.finding.id, active.finding.reason) == ("agent-impaired", "capability_missing")
         # what it lacks keeps the first round from ever coming, so a rollout need not wait for it
         assert agent._board.view().ready
+
+
+async def test_what_an_earlier_run_left_is_no_stale_source_before_the_server_had_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that is restarted after a quarter of an hour must not greet the cluster with eight warnings."""
+    monkeypatch.setattr(itself, "read_privileges", lambda: Privileges(effective=ALL, no_new_privs=True))
+    monkeypatch.setattr(app, "FIRST_SYNC_SECONDS", 2.0)
+    pods = Known(
+        items=(PodRecord(namespace="longhorn-system", name="a", uid="a"),),
+        status=SourceStatus(name="pods", state=SourceState.STALE, age_seconds=900.0),
+        revision=1,
+    )
+    StateFile(tmp_path).save(ClusterFacts(pods=pods))
+    async with running(made(tmp_path, 0)) as agent:
+        await until(agent, lambda _: any(run.name == "itself" for run in agent._board.view().checks))
+        assert agent._board.view().findings == ()
+        # ten seconds later, when it looks at the pods without having heard a word
+        (active,) = await until(agent, bool)
+        assert (active.finding.id, active.finding.subject.source) == ("sources-stale", "pods")
 
 
 async def test_an_address_that_is_taken_is_a_finding_while_another_is_ours_and_clears(
