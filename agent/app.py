@@ -46,6 +46,7 @@ NADS_SYNC_SECONDS = 3.0
 _HOLDERS_PARTS: dict[str, Any] = {
     "explanations": {},
     "sentence": None,
+    "node_verdicts": (),
     "pools": (),
     "failing": (),
     "sandbox_totals": {},

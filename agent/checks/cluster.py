@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from agent.checks.base import GetContext, Outcome, Publish
 from agent.config import Settings
 from agent.model.blame import BlameState
-from agent.model.gathered import Roundup
+from agent.model.finding import Verdict
+from agent.model.gathered import Answered, Roundup, Unreachable
 from agent.model.records import SourceState
 from agent.rules.blame import blame
 from agent.rules.blame_read import reports_of
@@ -60,6 +61,16 @@ class ClusterCheck:
         publish(
             Outcome(
                 look=Look(claims=tuple(Claim(finding=finding) for finding in told.findings)),
-                parts={"explanations": dict(told.explanations), "sentence": told.verdict_sentence},
+                parts={
+                    "explanations": dict(told.explanations),
+                    "sentence": told.verdict_sentence,
+                    "node_verdicts": tuple((node, _verdict(reply)) for node, reply in roundup.statuses.items()),
+                },
             )
         )
+
+
+def _verdict(reply: Answered | Unreachable) -> str:
+    """As the node says it, if that is a word that we know: it becomes a label."""
+    said = reply.document.get("verdict") if isinstance(reply, Answered) else None
+    return str(said) if said in set(Verdict) else Verdict.UNKNOWN.value

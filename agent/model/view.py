@@ -97,6 +97,8 @@ class NodeView:
     """Those of the cluster, its pools, and others that only the holder of the Lease raises. Worst first."""
     explanations: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     """On the holder: what explains findings of all nodes, by their identity."""
+    node_verdicts: tuple[tuple[str, str], ...] = ()
+    """On the holder: each node's own verdict, `unknown` for one that does not answer."""
     sentence: str | None = None
     """On the holder: the cluster in one sentence."""
     pools: tuple[PoolState, ...] = ()

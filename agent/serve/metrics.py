@@ -53,6 +53,7 @@ class _NodeCollector(Collector):
         elements = view.host_path.elements if view.host_path is not None else ()
         yield _family(names.HOST_PATH_OK, [((name,), float(sound)) for name, sound in elements])
         yield from _probes(view)
+        yield _family(names.NODE_VERDICT, [(one, 1.0) for one in view.node_verdicts])
         yield from _pools(view.pools)
         yield from _sandboxes(view)
         yield _family(names.CHECK_SUCCESS, [((run.name,), float(run.success)) for run in view.checks])

@@ -60,6 +60,9 @@ POOL_ALLOCATED = _gauge("lhnet_pool_allocated_addresses", "Entries of the pool b
 SANDBOX_FAILURES = _counter("lhnet_sandbox_failures", "Sandbox failures of storage pods heard as they happened.", "cause", "network_kind")
 SANDBOX_FAILING = _gauge("lhnet_sandbox_failing_pods", "Storage pods that cannot start now.", "cause", "network_kind")
 HOST_PATH_OK = _gauge("lhnet_host_path_ok", "Whether an element of the way from the pods to the wire is sound.", "element")
+NODE_VERDICT = _gauge(
+    "lhnet_cluster_node_verdict", "On the holder of the Lease: the verdict that each node has, always 1.", "node", "verdict"
+)
 SERIES_DROPPED = _gauge("lhnet_series_dropped", "Series left out to keep the budget.", "family")
 
 ALL = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
