@@ -3,6 +3,7 @@
 The first line answers whether it is the storage network, the second whether that can be believed, then the mesh, then findings.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.clock import age_text, utc_text
@@ -87,12 +88,24 @@ def text(roundup: Roundup) -> str:
     told = [wrap(plain(sentence(roundup))), wrap(trust(roundup))]
     table = cluster_matrix.lines(roundup)
     told += ["", *table] if table else []
-    for one in roundup.counting[:_MAX_PARAGRAPHS]:
+    counting = _together(roundup.counting)
+    for one in counting[:_MAX_PARAGRAPHS]:
         told += ["", paragraph(tame(one))]
-    if len(roundup.counting) > _MAX_PARAGRAPHS:
-        told += ["", f"and {len(roundup.counting) - _MAX_PARAGRAPHS} more: /api/v1/cluster has them all"]
+    if len(counting) > _MAX_PARAGRAPHS:
+        told += ["", f"and {len(counting) - _MAX_PARAGRAPHS} more: /api/v1/cluster has them all"]
     aside = _aside(roundup)
     return "\n".join(told + (["", *aside] if aside else [])) + "\n"
+
+
+def _together(findings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Sources grow old together, with the one API server: one paragraph for all of them, on all nodes."""
+    old = [one for one in findings if one["id"] == "sources-stale"]
+    if len(old) < 2:
+        return list(findings)
+    nodes = sorted({str(one.get("culprit")) for one in old})
+    shown = ", ".join(nodes[:6]) + (f" and {len(nodes) - 6} more" if len(nodes) > 6 else "")
+    first = dict(old[0]) | {"evidence": [*(old[0].get("evidence") or ()), f"{len(old)} sources in all, on {shown}"]}
+    return [first if one is old[0] else one for one in findings if one["id"] != "sources-stale" or one is old[0]]
 
 
 def sentence(roundup: Roundup) -> str:

@@ -365,3 +365,14 @@ def test_the_identity_read_from_json_is_the_one_the_node_knows() -> None:
 def test_the_verdict_is_a_word_of_the_contract() -> None:
     for fields in ({}, {"replies": {"harv43": SILENT}}, {"statuses": {"harv43": status("harv43", finding())}}):
         assert page.document(cluster(names(3), **fields), wall=WALL)["verdict"] in {verdict.value for verdict in Verdict}
+
+
+def test_sources_that_grow_old_together_on_all_nodes_are_one_paragraph() -> None:
+    nodes = names(3)
+    statuses = {
+        node: status(node, *(finding("sources-stale", "warning", node=node, scope="agent", evidence=[]) for _ in range(4)))
+        for node in nodes
+    }
+    told = lines(nodes, statuses=statuses)
+    assert sum(line.startswith("WARNING") for line in told) == 1
+    assert "12 sources in all, on harv41, harv42, harv43" in " ".join(" ".join(told).split())
