@@ -167,7 +167,7 @@ async def test_the_api_server_goes_away_and_comes_back(tmp_path: Path) -> None:
                 clock.now += 130
                 away = cluster.facts()
                 assert {status.age_seconds for status in away.statuses()} == {130.0}
-                await until(lambda: "Cannot connect" in (cluster.facts().pods.status.detail or ""))
+                await until(lambda: "Connection refused" in (cluster.facts().pods.status.detail or ""))
                 assert away.pods.items == known.pods.items
                 assert away.nads.items == known.nads.items
                 assert away.pods.confirmed_monotonic_seconds == known.pods.confirmed_monotonic_seconds

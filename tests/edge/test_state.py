@@ -257,7 +257,7 @@ async def test_an_agent_restarted_while_the_api_server_is_away_knows_what_the_la
         cluster = cluster_of(client)
         cluster.seed(loaded.facts)
         async with fake.running(cluster.run()):
-            await until(lambda: "Cannot connect" in (cluster.facts().nads.status.detail or ""))
+            await until(lambda: "Connection refused" in (cluster.facts().nads.status.detail or ""))
             after = cluster.facts()
             cluster.set_nads(frozenset({NAD}))
             assert cluster.facts().nads.items == before.nads.items

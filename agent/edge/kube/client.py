@@ -86,6 +86,10 @@ class Watch:
             raise ConnectionLost(f"the watch ended inside a line ({self._buffer.rest_bytes} bytes)")
 
 
+CLOSING_TURNS = 3
+"""Of the loop: connections that were given up half-way close in its next turns, and there may be none after ours."""
+
+
 class KubeClient:
     """Use it in the loop that will close it: `async with KubeClient(access=…) as client`, or `close()`."""
 
@@ -106,6 +110,8 @@ class KubeClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            for _ in range(CLOSING_TURNS):
+                await asyncio.sleep(0)
 
     async def request_json(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None, content_type: str = "application/json"
