@@ -23,6 +23,31 @@ def usage(line: str) -> NoReturn:
     raise SystemExit(EXIT_USAGE)
 
 
+def cidr_range(text: str) -> str:
+    """Argument type: a range as whereabouts takes it. The text stays as given."""
+    from agent.rules.ipam_range import whereabouts_range  # noqa: PLC0415  # kept out of --help
+
+    try:
+        whereabouts_range(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def cidr_exclude(text: str) -> str:
+    """Argument type: what `exclude` may hold, a CIDR or a bare address."""
+    from agent.rules.ipam_range import parse_address, parse_cidr  # noqa: PLC0415  # kept out of --help
+
+    try:
+        if "/" in text:
+            parse_cidr(text)
+        else:
+            parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is neither a CIDR nor an address") from error
+    return text
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     """`-o text|json`, for every command that prints a result."""
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="how to print the result (default: text)")

@@ -5,7 +5,7 @@ import json
 import textwrap
 from typing import TYPE_CHECKING
 
-from agent.cli.parser import Commands, Parser, add_output, usage
+from agent.cli.parser import Commands, Parser, add_output, cidr_exclude, cidr_range, usage
 
 if TYPE_CHECKING:
     from agent.model.pool import PlanRange
@@ -23,8 +23,8 @@ def register(commands: "Commands[Parser]") -> None:
         description="Counts a range as whereabouts would and compares it with what the cluster needs. "
         "Exit status: 0 it fits, 1 it has problems, 2 it does not fit or cannot be used.",
     )
-    parser.add_argument("--range", required=True, metavar="CIDR", type=_cidr_range, help="range of the storage network")
-    parser.add_argument("--exclude", action="append", default=[], metavar="CIDR", type=_cidr_exclude, help="may be given several times")
+    parser.add_argument("--range", required=True, metavar="CIDR", type=cidr_range, help="range of the storage network")
+    parser.add_argument("--exclude", action="append", default=[], metavar="CIDR", type=cidr_exclude, help="may be given several times")
     parser.add_argument("--nodes", metavar="N", type=_count, help="nodes that store data; witness nodes need no address")
     parser.add_argument("--disks", metavar="TOTAL", type=_count, help="disks of all nodes together (default: one a node)")
     parser.add_argument("--images", metavar="N", type=_count, help="images uploaded or downloaded at one time (default: 0)")
@@ -38,29 +38,6 @@ def register(commands: "Commands[Parser]") -> None:
     parser.add_argument("--harvester", metavar="X.Y", type=_version, help="version of Harvester (default: the newest known)")
     add_output(parser)
     parser.set_defaults(run=_run)
-
-
-def _cidr_range(text: str) -> str:
-    from agent.rules.ipam_range import whereabouts_range  # noqa: PLC0415  # kept out of --help
-
-    try:
-        whereabouts_range(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _cidr_exclude(text: str) -> str:
-    from agent.rules.ipam_range import parse_address, parse_cidr  # noqa: PLC0415  # kept out of --help
-
-    try:
-        if "/" in text:
-            parse_cidr(text)
-        else:
-            parse_address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text[:80]!r} is neither a CIDR nor an address") from error
-    return text
 
 
 def _count(text: str) -> int:

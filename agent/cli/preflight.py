@@ -2,7 +2,7 @@
 
 import argparse
 
-from agent.cli.parser import Commands, Parser, usage
+from agent.cli.parser import Commands, Parser, cidr_exclude, cidr_range, usage
 from agent.cli.steps import EXIT_CODES, add_step_flags, name_nads, places_of, reading_of, run_survey, settings_of, show
 
 EXIT_UNKNOWN = 3
@@ -18,35 +18,12 @@ def register(commands: "Commands[Parser]") -> None:
         f"of its part of it, and a given range brings its own excludes. Only reads. {EXIT_CODES} "
         "Without Harvester, steps that only it has are not applicable and pass. The uplink's speed does not count while no agent tells it.",
     )
-    parser.add_argument("--range", metavar="CIDR", type=_range, help="range that is planned")
-    parser.add_argument("--exclude", action="append", default=[], metavar="CIDR", type=_exclude, help="may be given several times")
+    parser.add_argument("--range", metavar="CIDR", type=cidr_range, help="range that is planned")
+    parser.add_argument("--exclude", action="append", default=[], metavar="CIDR", type=cidr_exclude, help="may be given several times")
     parser.add_argument("--cluster-network", metavar="NAME", type=_name, help="Harvester's cluster network that is planned")
     parser.add_argument("--vlan", metavar="N", type=_vlan, help=f"VLAN that is planned, 0 to {_MAX_VLAN}")
     add_step_flags(parser)
     parser.set_defaults(run=run)
-
-
-def _range(text: str) -> str:
-    from agent.rules.ipam_range import whereabouts_range  # noqa: PLC0415  # kept out of --help
-
-    try:
-        whereabouts_range(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _exclude(text: str) -> str:
-    from agent.rules.ipam_range import parse_address, parse_cidr  # noqa: PLC0415
-
-    try:
-        if "/" in text:
-            parse_cidr(text)
-        else:
-            parse_address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text[:80]!r} is neither a CIDR nor an address") from error
-    return text
 
 
 def _name(text: str) -> str:

@@ -5,14 +5,12 @@ part and does not answer makes it unknown, unless a cluster finding already spea
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from agent.model.finding import Scope, Severity, Verdict
 from agent.model.gathered import Answered, Claim, Document, Identity, Judgement, Reply, Roundup, Rows, Statuses, Unreachable
 from agent.rules.roundup_matrix import by_node_pair
 from agent.rules.roundup_read import identity_of, number
-
-_WIDEST: tuple[Any, ...] = (Scope.CLUSTER, Scope.POOL, Scope.NODE, Scope.POD, Scope.PAIR, Scope.AGENT)
+from agent.rules.verdict import WIDEST_FIRST
 
 
 def claim(statuses: Statuses) -> Claim:
@@ -123,11 +121,11 @@ def _order(one: Document) -> tuple[int, bool, int, float, str]:
     """
     severities = ["critical", "warning", None, "info"]
     severity = one["severity"] if one["severity"] in severities else None
-    scope = one.get("scope")
+    scope, widest = one.get("scope"), [known.value for known in WIDEST_FIRST]
     return (
         severities.index(severity),
         one["id"] not in _MESH,
-        _WIDEST.index(scope) if scope in _WIDEST else len(_WIDEST),
+        widest.index(scope) if scope in widest else len(widest),
         -(number(one.get("age_seconds")) or 0.0),
         str(one.get("culprit")),
     )

@@ -9,6 +9,7 @@ from agent.model.finding import ActiveFinding, Scope, Severity, Subject, Verdict
 from agent.model.peers import Mode
 from agent.rules.blame_explain import keeps_verdict
 
+WIDEST_FIRST = (Scope.CLUSTER, Scope.POOL, Scope.NODE, Scope.POD, Scope.PAIR, Scope.AGENT)
 _LEFTOVERS = ("nad-leftover", "pool-leftover")
 _MESH = ("node-cut-off", "one-way", "network-split", "network-down")
 _HELD_SCOPES = (Scope.POD, Scope.PAIR, Scope.NODE)
@@ -69,14 +70,13 @@ def counts(active: ActiveFinding, *, node: str | None = None) -> bool:
 
 def worst_first(findings: Iterable[ActiveFinding]) -> tuple[ActiveFinding, ...]:
     """Those that count before those that don't, then by severity, then the widest scope, then the oldest."""
-    scopes = list(Scope)
     return tuple(
         sorted(
             findings,
             key=lambda active: (
                 not counts(active),
                 -active.finding.severity.rank,
-                -scopes.index(active.finding.scope),
+                WIDEST_FIRST.index(active.finding.scope),
                 active.since_monotonic_seconds,
                 active.finding.culprit,
             ),

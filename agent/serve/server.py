@@ -60,7 +60,6 @@ class Server:
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[_plain_errors], client_max_size=MAX_REQUEST_BYTES)
-        app.router.add_get("/", self._status)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -75,6 +74,8 @@ class Server:
             app.router.add_get(f"/api/v1{path}", self._from_holder(path, None))
         for path, as_text, as_json in self._pages():
             app.router.add_get(path, as_text)
+            if path == "/status":
+                app.router.add_get("/", as_text)
             app.router.add_get(f"/api/v1{path}", as_json)
         return app
 
@@ -122,7 +123,7 @@ class Server:
             return as_text, as_json
 
         return [
-            ("/status", self._status, page(str, lambda: documents.status(view(), now=now(), wall=wall()))[1]),
+            ("/status", *page(lambda: text.status(view(), now=now(), wall=wall()), lambda: self.own("/api/v1/status"))),
             ("/interfaces", *page(lambda: text.interfaces(view()), lambda: documents.interfaces(view()))),
             ("/peers", *page(lambda: text.peers(view(), now=now()), lambda: documents.peers(view(), now=now()))),
             ("/history", *page(lambda: text.history(view(), now=now()), lambda: documents.history(view(), now=now()))),
@@ -193,10 +194,6 @@ class Server:
         if page is None:
             raise web.HTTPNotFound(reason="no such runbook; /runbooks lists them")
         return _text(page)
-
-    async def _status(self, _: web.Request) -> web.StreamResponse:
-        told = text.status(self._get_view(), now=self._clock.monotonic(), wall=self._clock.wall())
-        return _text(told)
 
     async def _healthz(self, _: web.Request) -> web.StreamResponse:
         why = self._alive()
