@@ -36,8 +36,8 @@ def status(view: NodeView, *, now: float, wall: float) -> str:
     """`/status`: is it the storage network, can I believe this, what broke and what do I do."""
     lines = [_headline(view), wrap(_trust(view, now=now))]
     lines += [wrap(line) for line in _caveats(view)]
-    own = [active for active in view.findings if counts(active, node=view.node) and active.finding.id != "sources-stale"]
-    explained = [active for active in view.findings if not counts(active, node=view.node)]
+    own = [active for active in view.findings if counts(active) and active.finding.id != "sources-stale"]
+    explained = [active for active in view.findings if not counts(active)]
     for active in own[:_MAX_PARAGRAPHS]:
         lines += ["", paragraph(documents.finding(active, now=now))]
     lines += _stale(view, now=now)
@@ -92,7 +92,7 @@ def _caveats(view: NodeView) -> Iterator[str]:
 
 def _stale(view: NodeView, *, now: float) -> list[str]:
     """Sources grow old together, with the one API server: one paragraph for all of them."""
-    old = [active for active in view.findings if counts(active, node=view.node) and active.finding.id == "sources-stale"]
+    old = [active for active in view.findings if counts(active) and active.finding.id == "sources-stale"]
     if not old:
         return []
     first = documents.finding(old[0], now=now)
