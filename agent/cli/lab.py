@@ -35,8 +35,9 @@ def register(commands: "Commands[Parser]") -> None:
     up.add_argument("--agent-command", default="", help=argparse.SUPPRESS)
     _action(actions, "status", _status, "show nodes, pods, addresses and active faults")
     _action(actions, "faults", _faults, "list what can be broken")
+    _action(actions, "controls", _controls, "list what happens in a healthy cluster and must not be called broken; inject takes them too")
     inject = _action(actions, "inject", _inject, "break one thing for real")
-    inject.add_argument("name", metavar="NAME", help="a fault of `lab faults`")
+    inject.add_argument("name", metavar="NAME", help="a fault of `lab faults`, or a control of `lab controls`")
     inject.add_argument("--node", metavar="N", help="on this node")
     inject.add_argument("--pod", metavar="P", help="this pod: namespace/name, name, or a unique beginning of it")
     inject.add_argument("--peer", metavar="P", help="the pod at the other end")
@@ -47,7 +48,10 @@ def register(commands: "Commands[Parser]") -> None:
 
 def _action(actions: "Commands[Parser]", name: str, run: Any, text: str) -> Parser:
     parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.add_argument("--name", dest="lab_name", metavar="LAB", help="another lab beside the first") if name != "faults" else None
+    parser.add_argument("--name", dest="lab_name", metavar="LAB", help="another lab beside the first") if name not in (
+        "faults",
+        "controls",
+    ) else None
     add_output(parser)
     parser.set_defaults(run=lambda args: _guarded(run, args))
     return parser
@@ -155,7 +159,16 @@ def _status(args: argparse.Namespace) -> int:
 def _faults(args: argparse.Namespace) -> int:
     from agent.lab.faults import FAULTS  # noqa: PLC0415
 
-    faults = [fault.as_json() for fault in FAULTS.values()]
+    return _listed([fault.as_json() for fault in FAULTS.values()], args)
+
+
+def _controls(args: argparse.Namespace) -> int:
+    from agent.lab.faults import CONTROLS  # noqa: PLC0415
+
+    return _listed([each.as_json() for each in CONTROLS.values()], args)
+
+
+def _listed(faults: list[dict[str, Any]], args: argparse.Namespace) -> int:
     sys.stdout.write(json.dumps(faults) + "\n" if args.output == "json" else "\n".join(map(_fault_text, faults)))
     return 0
 

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -29,6 +29,15 @@ QUICK_EXITS = 2
 
 class AgentsError(Exception):
     """An agent does not come up; the message is one line with the last thing it said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one node's agent has otherwise than the manifest says."""
+
+    without_capabilities: frozenset[str] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Added to the manifest's and to the settings of the lab, and stronger than both."""
 
 
 class Agents:
@@ -53,6 +62,7 @@ class Agents:
         self._pod_name = pod_name
         self.keepers: dict[str, Keeper] = {}
         self._relays: dict[str, Relay] = {}
+        self._changes: dict[str, Change] = {}
 
     async def add(self, node: LabNode) -> None:
         """Starts the agent of a node and its relay."""
@@ -61,6 +71,23 @@ class Agents:
         self._relays[node.name] = relay
         self.keepers[node.name] = Keeper(f"agent {node.name}", lambda: self._start(node))
         self.keepers[node.name].start()
+
+    async def hold_down(self, node: str, *, grace_seconds: float = 0.0) -> None:
+        """Ends the node's agent and keeps it away until `let_up`; without grace by SIGKILL, as the kernel's OOM killer does."""
+        await self.keepers[node].stop(grace_seconds=grace_seconds)
+
+    def let_up(self, node: str) -> None:
+        if self.keepers[node].pid is None:
+            self.keepers[node].start()
+
+    async def change(self, node: str, change: Change | None) -> None:
+        """Restarts the node's agent as a DaemonSet would that says so; None: as the manifest says again."""
+        if change is None:
+            self._changes.pop(node, None)
+        else:
+            self._changes[node] = change
+        await self.keepers[node].stop()
+        self.keepers[node].start()
 
     def _netns(self, node: str) -> int | None:
         try:
@@ -112,14 +139,15 @@ class Agents:
         return Child(argv, log=self.log(node.name), netns=self._world.netns(node.name))
 
     def _spec(self, node: LabNode) -> dict[str, object]:
-        environment = self._environment(node)
+        change = self._changes.get(node.name, Change())
+        environment = {**self._environment(node), **change.environment}
         token = ContainerMount(path=TOKEN_FOLDER, files=self._credentials(), read_only=True)
         program = self._command or (sys.executable, "-m", "agent", *self._manifest.resolve_arguments(environment))
         return {
             "node_pid": self._world.node_process(node.name).pid,
             "argv": list(program),
             "environment": environment,
-            "capabilities": sorted(self._manifest.capabilities),
+            "capabilities": sorted(self._manifest.capabilities - change.without_capabilities),
             "read_only_root": self._manifest.read_only_root,
             "no_new_privileges": self._manifest.no_new_privileges,
             "mounts": [asdict(mount) | {"files": dict(mount.files)} for mount in (*self._manifest.mounts, token)],

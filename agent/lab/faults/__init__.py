@@ -1,13 +1,14 @@
 """What the lab can break, by name: `FAULTS`. Importing this package registers all of it, in the order in which people see it."""
 
 from agent.lab.faults import interfaces, network, pools, sandboxes, settings
-from agent.lab.faults.registry import FAULTS, Aim, Fault, FaultError, FaultUsageError, find, take_aim
+from agent.lab.faults.registry import CONTROLS, FAULTS, Aim, Fault, FaultError, FaultUsageError, find, take_aim
 
 from agent.lab.faults import hostpath  # isort: skip
 from agent.lab.faults import api  # isort: skip  # last in the list that people see
 
 __all__ = [
     "CLUSTER_FAMILIES",
+    "CONTROLS",
     "FAULTS",
     "Aim",
     "Fault",

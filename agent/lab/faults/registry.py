@@ -1,4 +1,5 @@
 """The register of what the lab can break: name, words, targets, what an agent should then say, and the code that breaks and mends.
+Beside it, in a register of their own, the controls: what happens in a healthy cluster and must not be called broken.
 
 A fault is an asynchronous generator: it breaks one thing for real, yields once, and mends it exactly as it was. It may touch the lab's
 network, processes and objects, never an agent's memory, files or interface. To add one: write the generator under @fault in a module that
@@ -71,6 +72,8 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {}
+CONTROLS: dict[str, Fault] = {}
+"""Injected and cleared like faults; their `findings` are what is true of them and may be said, mostly nothing."""
 
 
 def fault(
@@ -82,11 +85,29 @@ def fault(
     from_everybody: bool = False,
 ) -> Callable[[Script], Script]:
     """Registers a generator under a name."""
+    return _registrar(FAULTS, name, breaks=breaks, targets=targets, findings=findings, from_everybody=from_everybody)
 
-    def register(script: Script) -> Script:
-        if name in FAULTS:
-            raise ValueError(f"two faults are called {name}")
-        FAULTS[name] = Fault(
+
+def control(
+    name: str, *, does: str, targets: tuple[Target, ...] = (), findings: tuple[tuple[str, Where], ...] = ()
+) -> Callable[[Script], Script]:
+    """Registers a generator that does something harmless, yields, and puts things back."""
+    return _registrar(CONTROLS, name, breaks=does, targets=targets, findings=findings, from_everybody=False)
+
+
+def _registrar(
+    register: dict[str, Fault],
+    name: str,
+    *,
+    breaks: str,
+    targets: tuple[Target, ...],
+    findings: tuple[tuple[str, Where], ...],
+    from_everybody: bool,
+) -> Callable[[Script], Script]:
+    def enter(script: Script) -> Script:
+        if name in FAULTS or name in CONTROLS:
+            raise ValueError(f"two things that the lab can do are called {name}")
+        register[name] = Fault(
             name=name,
             breaks=breaks,
             targets=targets,
@@ -97,14 +118,15 @@ def fault(
         )
         return script
 
-    return register
+    return enter
 
 
 def find(name: str) -> Fault:
-    """Raises FaultUsageError for a name that is not registered."""
-    if name not in FAULTS:
-        raise FaultUsageError(f"no fault is called {name!r}; there are: {', '.join(FAULTS)}")
-    return FAULTS[name]
+    """A fault or a control. Raises FaultUsageError for a name that is not registered."""
+    known = FAULTS | CONTROLS
+    if name not in known:
+        raise FaultUsageError(f"no fault is called {name!r}; there are: {', '.join(known)}")
+    return known[name]
 
 
 def take_aim(
