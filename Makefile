@@ -30,6 +30,10 @@ lab: venv system root ## keep such a network up until Ctrl-C, to look around in 
 test: check system ## make check, then every test
 	$(BIN)/python -m pytest
 
+.PHONY: matrix
+matrix: venv system root ## every fault and every control of the lab, one line each: found, culprit, false findings, seconds (root, about an hour)
+	@$(BIN)/python tests/lab/matrix.py $(ONLY)
+
 .PHONY: check
 check: venv ## format, lint, types, who may import whom
 	$(BIN)/ruff format --check
@@ -62,11 +66,15 @@ $(STAMP): requirements/dev.txt pyproject.toml
 
 .PHONY: system
 system: ## programs of the system that the lab needs, installed where make may
-	@missing=; \
-	for pair in $(DEBIAN); do \
-	  if ! PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null; then case " $$missing " in *" $${pair##*:} "*) ;; *) missing="$$missing $${pair##*:}";; esac; fi; \
-	done; \
-	if [ -n "$$missing" ]; then $(call install,$$missing); fi
+	@$(call need,$(DEBIAN))
+
+define need
+missing=; \
+  for pair in $(1); do \
+    if ! PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null; then case " $$missing " in *" $${pair##*:} "*) ;; *) missing="$$missing $${pair##*:}";; esac; fi; \
+  done; \
+  if [ -n "$$missing" ]; then $(call install,$$missing); fi
+endef
 
 # A test run without root skips what needs it and says so, hence no failure here: only a word on what is missing.
 define install
@@ -85,6 +93,21 @@ root:
 .PHONY: manifests
 manifests: venv ## print what `kubectl apply -k manifests/base` would apply
 	@kubectl kustomize manifests/base
+
+# What tests and the cluster on this machine install; LHNET_IMAGE_TAR names one that is already there.
+IMAGE := build/lhnet-agent.tar
+DEBIAN_IMAGE := buildah:buildah mmdebstrap:mmdebstrap
+
+.PHONY: image
+image: $(IMAGE) ## the container image, as an archive in build/ (docker's engine, or root with buildah)
+
+$(IMAGE): Dockerfile .dockerignore pyproject.toml requirements/run.txt $(wildcard packaging/*.sh) $(shell find agent -name '*.py' -o -name '*.md') | $(STAMP)
+	@if ! docker info >/dev/null 2>&1; then $(call need,$(DEBIAN_IMAGE)); fi
+	@PYTHON=$(BIN)/python packaging/build-image.sh $@
+
+.PHONY: hadolint
+hadolint: venv ## lint the Dockerfile
+	$(BIN)/hadolint Dockerfile
 
 .PHONY: lock
 lock: venv ## refresh requirements/*.txt from pyproject.toml
