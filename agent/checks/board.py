@@ -19,6 +19,7 @@ from agent.model.pool import NadConfig
 from agent.model.records import SourceState, SourceStatus
 from agent.model.view import CheckRun, HistoryEntry, NodeView
 from agent.rules import ledger, verdict
+from agent.rules.blame_read import WITNESS_LABEL
 from agent.rules.explain import explain
 from agent.rules.itself import check_failed
 from agent.rules.mode import Reading, read_mode
@@ -84,8 +85,12 @@ class Board:
 
     def view(self) -> NodeView:
         """The view with the ages of its sources as they are now."""
+        facts = self._get_facts()
         return replace(
-            self._view, sources=(*self._get_facts().statuses(), *self._get_more_sources()), applying_seconds=self._applying_seconds()
+            self._view,
+            sources=(*facts.statuses(), *self._get_more_sources()),
+            applying_seconds=self._applying_seconds(),
+            witness=any(node.labels.get(WITNESS_LABEL) == "true" for node in facts.node.items),
         )
 
     def publish(self, producer: str, outcome: Outcome) -> None:

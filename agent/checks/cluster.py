@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from agent.checks.base import GetContext, Outcome, Publish
+from agent.checks.base import Context, GetContext, Outcome, Publish
 from agent.config import Settings
 from agent.model.blame import BlameState
 from agent.model.finding import Verdict
@@ -43,11 +43,12 @@ class ClusterCheck:
             roundup,
             {node.name: node for node in nodes.items},
             nodes_live=nodes.status.state is SourceState.LIVE,
+            addresses=_addresses(context),
         )
         # what was known when the duty was last ours is no beginning for today
         interval = context.settings.cluster.interval_seconds
         if self._last is None or context.now - self._last > 3 * interval:
-            self._state = BlameState()
+            self._state = BlameState(watching_since=context.now)
         self._last = context.now
         told = blame(
             reports,
@@ -68,6 +69,13 @@ class ClusterCheck:
                 },
             )
         )
+
+
+def _addresses(context: Context) -> dict[str, str] | None:
+    """Where the storage pods are; None while that is not known for sure."""
+    if context.facts.pods.status.state is not SourceState.LIVE:
+        return None
+    return {pod.key: str(pod.address) for pod in context.pods if pod.address is not None and pod.record.live} or None
 
 
 def _verdict(reply: Answered | Unreachable) -> str:

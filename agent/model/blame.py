@@ -95,6 +95,8 @@ class BlameState:
     """By node: since when every round saw it Ready."""
     broken_since: Mapping[tuple[str, ...], float] = field(default_factory=lambda: MappingProxyType({}))
     """By node (one name) and by way (source, peer): since when every round saw it broken. What passed before then is no news."""
+    watching_since: float | None = None
+    """When this judge began to ask everybody each round; None if it always did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

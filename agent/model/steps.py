@@ -1,9 +1,10 @@
 """What `check` and `preflight` read once and what they say, step by step (contract §1). Values only: reading is in edge/survey, judging
 in rules/steps*. A source that could not be read is a `Known` that says why, so that no step takes silence for health."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from agent.model.cluster import ClusterFacts, Known, never
 from agent.model.holder import HolderFacts
@@ -130,6 +131,25 @@ class UplinkRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentWay:
+    """How an agent was asked, as a command that asks it again for /cluster."""
+
+    command: str
+    direct: bool
+    """At its own address; else through the API server's pod proxy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshAnswer:
+    """What one agent answered to /api/v1/cluster."""
+
+    node: str
+    document: Mapping[str, Any]
+    """Decoded JSON; nothing of it has been checked but whose it is."""
+    way: AgentWay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """Everything that was read, once. `cluster` and `holder` are filled as far as somebody asked; no source is ever `stale`:
     what could not be read is `never` with the reason in its status."""
@@ -147,6 +167,8 @@ class Survey:
     data_sources: Known[DataSourceRecord] = field(default_factory=lambda: never("image transfers"))
     uplinks: Known[UplinkRecord] = field(default_factory=lambda: never("agents"))
     """Nodes whose agent told of its uplink."""
+    mesh: Known[MeshAnswer] = field(default_factory=lambda: never("agents"))
+    """The answer of one agent, for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

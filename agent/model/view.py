@@ -116,6 +116,8 @@ class NodeView:
     holder: str | None = None
     inspected: tuple[InspectedPod, ...] = ()
     inspected_monotonic_seconds: float | None = None
+    witness: bool = False
+    """This node votes in etcd and stores nothing."""
     host_path: HostPath | None = None
     """The storage network's way through the host; None where no storage pod is on a bridge."""
     own: OwnFacts = OwnFacts()

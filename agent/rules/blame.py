@@ -34,9 +34,10 @@ def blame(
     everybody = mesh.reports.values()
     state = BlameState(
         claims=state.claims,
-        unanswered_since=blame_rounds.unanswered_since(state.unanswered_since, everybody, now=now),
+        unanswered_since=blame_rounds.unanswered_since(state.unanswered_since, everybody, now=now, watching_since=state.watching_since),
         ready_since=blame_rounds.ready_since(state.ready_since, everybody, now=now),
         broken_since=state.broken_since,
+        watching_since=state.watching_since,
     )
     shown = claims(mesh, state=state, now=now)
     claimed = blame_rounds.advance(state.claims, shown, mesh, now=now, interval_seconds=interval_seconds)

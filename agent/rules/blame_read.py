@@ -5,6 +5,7 @@ watch broke, nothing is assumed.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from agent.model.blame import NodeReport, OwnFinding, Row
@@ -31,15 +32,23 @@ class NodeFacts(Protocol):
 
 
 def reports_of(
-    roundup: Roundup, nodes: Mapping[str, NodeFacts], *, nodes_live: bool = True, holder_findings: Iterable[Document] = ()
+    roundup: Roundup,
+    nodes: Mapping[str, NodeFacts],
+    *,
+    nodes_live: bool = True,
+    holder_findings: Iterable[Document] = (),
+    addresses: Mapping[str, str] | None = None,
 ) -> tuple[NodeReport, ...]:
     """One report a node of the roundup. `nodes_live` is False while the watch of the Nodes is not: then Ready is not known.
 
     `holder_findings` are documents of what the holder itself found now (`grant-missing`); those of the last judgement are read anyway.
+    `addresses` are the pods' own, by pod, while their watch is live. An agent that has not heard of the API server for a while asks where
+    pods used to be: what comes back from there, or does not, is no evidence.
     """
     rows: dict[str, list[Row]] = {}
     for row in roundup.rows:
-        rows.setdefault(row.source_node, []).append(_row(row))
+        read = _row(row)
+        rows.setdefault(row.source_node, []).append(read if _is_there(row, addresses) else replace(read, stale=True))
     shared = [*roundup.judgement.findings, *holder_findings]
     return tuple(
         _report(roundup, node=node, facts=nodes.get(node), nodes_live=nodes_live, shared=shared, rows=tuple(rows.get(node, ())))
@@ -70,6 +79,12 @@ def _report(
         pair_findings=tuple(_pairs(mine)),
         rows=rows,
     )
+
+
+def _is_there(row: MeshRow, addresses: Mapping[str, str] | None) -> bool:
+    """Both ends are where the row says; an end whose address is not told is taken at its word."""
+    ends = ((row.source_pod, row.source_address), (row.peer_pod, row.peer_address))
+    return addresses is None or all(address is None or addresses.get(pod) == address for pod, address in ends)
 
 
 def _row(row: MeshRow) -> Row:

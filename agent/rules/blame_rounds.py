@@ -5,6 +5,7 @@ nobody sees the fault go and come again.
 """
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from agent.model.blame import Claimed, NodeReport
 from agent.model.catalogue import identity
@@ -19,6 +20,9 @@ WEAK_ROUNDS = 3.0
 """A pod's own finding needs a second look, at most an inspection and `disagreement_seconds` after the pairs fail."""
 SETTLED_ROUNDS = 1.5
 """A round of probes is spread over its interval: after one and a half every node has had a whole one."""
+UNWATCHED_SECONDS = 10.0
+"""How much of the time before a judge took up its duty counts for an agent that it has not heard since: a round, as the judge before it
+would have asked."""
 SAME_ROUND = 0.5
 """Of an interval: two askings closer than this saw the same rows."""
 
@@ -76,14 +80,20 @@ def ready_since(before: Mapping[str, float], reports: Iterable[NodeReport], *, n
     return {report.name: before.get(report.name, now) for report in reports if report.kube_ready}
 
 
-def unanswered_since(before: Mapping[str, float], reports: Iterable[NodeReport], *, now: float) -> dict[str, float]:
-    """Since when an agent has not answered, by node: by its last answer, or since we first missed it."""
+def unanswered_since(
+    before: Mapping[str, float], reports: Iterable[NodeReport], *, now: float, watching_since: float | None
+) -> dict[str, float]:
+    """Since when an agent has not answered, by node: by its last answer, or since we first missed it.
+
+    An answer from before we asked regularly may be hours old, and nobody would have missed a newer one.
+    """
+    earliest = -inf if watching_since is None else watching_since - UNWATCHED_SECONDS
     since: dict[str, float] = {}
     for report in reports:
         if report.answered:
             continue
         age = report.answer_age_seconds
-        since[report.name] = before.get(report.name, now) if age is None else now - age
+        since[report.name] = before.get(report.name, now) if age is None else max(earliest, now - age)
     return since
 
 

@@ -64,8 +64,13 @@ def node_cut_off(mesh: MeshView, node: str) -> Finding:
         seen = f"{names(asked)} {_verb(asked, 'do')} not reach it, and by its own rows it reaches none of {len(ways.cannot_reach)} asked"
     else:
         seen = f"{names(others)} {_verb(others, 'do')} not reach it and its agent is silent, yet Kubernetes has it Ready"
-    second = "" if report.answered else "; its management network is silent as well"
-    step = f"on {node}: `ip -d link show`, then the VLAN and the link on its switch ports; any agent's /interfaces shows its own host path"
+    if report.answered:
+        second = "" if report.pod_findings else ", with nothing found wrong on its own side: suspect its switch port or the VLAN there"
+        step = f"look at the VLAN and the link of {node}'s port on the storage switch; then on {node}: `ip -d link show`"
+    else:
+        second = "; its management network is silent as well"
+        step = f"on {node}: `ip -d link show`, then the VLAN and the link on its switch ports"
+    step += "; any agent's /interfaces shows its own host path"
     return make(
         "node-cut-off",
         subject=Subject(node=node),
@@ -165,7 +170,7 @@ def agent_missing(report: NodeReport, *, seconds: float, alone: bool, why_down: 
         Silence.SILENT: "no packet comes back",
         Silence.REFUSED: "its address refuses",
         Silence.BROKEN: "the connection breaks off",
-        Silence.HTTP: "it answers with an HTTP error",
+        Silence.HTTP: "what listens at its address answers with an HTTP error",
         Silence.BAD_ANSWER: "its answer cannot be read",
         Silence.NO_AGENT: "no agent pod runs there",
     }.get(report.silence or Silence.SILENT, "it does not answer")

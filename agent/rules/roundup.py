@@ -5,6 +5,7 @@ part and does not answer makes it unknown, unless a cluster finding already spea
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from agent.model.finding import Scope, Severity, Verdict
 from agent.model.gathered import Answered, Claim, Document, Identity, Judgement, Reply, Roundup, Rows, Statuses, Unreachable
@@ -59,6 +60,7 @@ def round_up(
 ) -> Roundup:
     """Everything that /cluster shows. `storage_nodes` that have no status are not invented: give them as Unreachable."""
     told = tuple(rows)
+    statuses = explain_statuses(statuses, judgement)
     apart = take_no_part(statuses, storage_nodes=storage_nodes, witnesses=witnesses)
     counting, explained = sort_findings(statuses, judgement)
     return Roundup(
@@ -88,6 +90,27 @@ def _by_node(findings: Iterable[Document]) -> dict[str, tuple[Document, ...]]:
     return {node: tuple(mine) for node, mine in found.items()}
 
 
+def explain_statuses(statuses: Statuses, judgement: Judgement) -> Statuses:
+    """With `explained_by` where the judgement knows it and the node has not heard of it yet, or has nobody to hear it from. What the
+    nodes say of themselves stays as it was: their verdicts are their own."""
+    return {node: _explained(reply, judgement) for node, reply in statuses.items()} if judgement.explanations else statuses
+
+
+def _explained(reply: Reply, judgement: Judgement) -> Reply:
+    if isinstance(reply, Unreachable):
+        return reply
+    known = [(one, None if one.get("explained_by") else _why(one, judgement)) for one in reply.document["findings"]]
+    if not any(why for _, why in known):
+        return reply
+    findings = [{**one, "explained_by": why} if why else one for one, why in known]
+    return replace(reply, document={**reply.document, "findings": findings})
+
+
+def _why(one: Document, judgement: Judgement) -> str | None:
+    identity = identity_of(one)
+    return judgement.explanations.get(identity) if identity else None
+
+
 def sort_findings(statuses: Statuses, judgement: Judgement) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
     """What counts, worst first, and what does not. The holder may know an explanation before the node has heard of it."""
     counting: list[Document] = []
@@ -102,7 +125,7 @@ def sort_findings(statuses: Statuses, judgement: Judgement) -> tuple[tuple[Docum
             if identity in seen:
                 continue
             seen.add(identity)
-        why = one.get("explained_by") or (judgement.explanations.get(identity) if identity else None)
+        why = one.get("explained_by") or _why(one, judgement)
         if one.get("ignored") is not None or why is not None:
             aside.append({**one, "explained_by": why})
         else:
@@ -110,7 +133,7 @@ def sort_findings(statuses: Statuses, judgement: Judgement) -> tuple[tuple[Docum
     return tuple(sorted(counting, key=_order)), tuple(sorted(aside, key=_order))
 
 
-_MESH = ("network-down", "network-split", "node-cut-off", "node-down", "one-way")
+MESH = ("network-down", "network-split", "node-cut-off", "node-down", "one-way")
 """What folds many red cells into one sentence comes before what is only its cause."""
 
 
@@ -124,7 +147,7 @@ def _order(one: Document) -> tuple[int, bool, int, float, str]:
     scope, widest = one.get("scope"), [known.value for known in WIDEST_FIRST]
     return (
         severities.index(severity),
-        one["id"] not in _MESH,
+        one["id"] not in MESH,
         widest.index(scope) if scope in widest else len(widest),
         -(number(one.get("age_seconds")) or 0.0),
         str(one.get("culprit")),

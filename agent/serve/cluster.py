@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.clock import age_text, utc_text
-from agent.model.finding import Verdict
+from agent.model.finding import Scope, Verdict
 from agent.model.gathered import Answered, MeshRow, NodePair, Roundup, Unreachable
+from agent.model.peers import Mode
+from agent.rules.roundup import MESH
 from agent.rules.roundup_matrix import cell, reach_each_other
 from agent.rules.roundup_read import number
 from agent.serve import cluster_matrix
@@ -121,11 +123,23 @@ def sentence(roundup: Roundup) -> str:
     if not roundup.counting:
         return f"storage network {word}: see the nodes' own words"
     worst, judgement = roundup.counting[0], roundup.judgement
-    known = judgement.sentence if any(worst is one for one in judgement.findings) else None
+    known = judgement.sentence if _is_of_the_mesh(worst) and not _calm(judgement.sentence) else None
     said = known or str(worst.get("summary") or f"{worst['id']} {worst.get('culprit') or ''}")
     others = [one for one in roundup.counting if one["severity"] == worst["severity"] and one.get("culprit") != worst.get("culprit")]
-    more = f" (and {len(others)} more {worst['severity']})" if others and not known else ""
+    if known:
+        others = [one for one in others if not _is_of_the_mesh(one)]
+    more = f" (and {len(others)} more {worst['severity']})" if others else ""
     return f"storage network {word}: {said}{more}"
+
+
+def _is_of_the_mesh(finding: Mapping[str, Any]) -> bool:
+    """What the judge folds into its one sentence; it says nothing of pools, pods that cannot start, or the setting."""
+    return finding["id"] in MESH or finding.get("scope") == Scope.PAIR
+
+
+def _calm(said: str | None) -> bool:
+    """Whether the judge had nothing to say of the mesh yet: it looks once a round, and pairs fail in between."""
+    return said is None or said.startswith("storage network")
 
 
 def _reach(roundup: Roundup) -> str:
@@ -142,6 +156,9 @@ def _reach(roundup: Roundup) -> str:
 
 
 def _doubt(roundup: Roundup) -> str:
+    held = sum(int(number(reply.document.get("held_back")) or 0) for reply in roundup.statuses.values() if isinstance(reply, Answered))
+    if held and roundup.mode == Mode.APPLYING:
+        return f"the setting is being applied, and {held} finding{'' if held == 1 else 's'} of the nodes are held back meanwhile"
     silent = [node for node, reply in roundup.statuses.items() if isinstance(reply, Unreachable) and node not in roundup.apart]
     if silent:
         return f"{', '.join(silent[:3])}{f' and {len(silent) - 3} more' if len(silent) > 3 else ''} did not answer"

@@ -32,6 +32,7 @@ def status(view: NodeView, *, now: float, wall: float) -> Document:
         "verdict": view.verdict.value,
         "ready": view.ready,
         "held_back": view.held_back,
+        **({"witness": True} if view.witness else {}),
         "sources": {
             source.name: {
                 "state": source.state.value,

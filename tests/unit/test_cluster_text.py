@@ -90,6 +90,37 @@ def test_whoever_judged_may_have_better_words_for_the_first_line() -> None:
     assert lines(names(4), **case | {"judgement": spoken})[0] == "storage network CRITICAL: harv43 alone is dark"
 
 
+def test_what_the_mesh_knows_nothing_of_is_told_in_its_own_words() -> None:
+    full = finding("pool-exhausted", scope="pool", culprit="kube-system/192.168.7.0-28", summary="pool 192.168.7.0/28 has no free address")
+    judgement = Judgement(source="harv42", findings=(full,), sentence="storage network ok: 3 nodes reach each other")
+    told = lines(names(3), judgement=judgement, statuses={node: status(node) for node in names(3)})
+    assert told[0] == "storage network CRITICAL: pool 192.168.7.0/28 has no free address"
+
+
+def test_a_full_pool_beside_a_cut_off_node_is_counted() -> None:
+    parts = harv43_is_cut_off(names(4))
+    full = finding("pool-exhausted", scope="pool", culprit="kube-system/192.168.7.0-28", summary="pool 192.168.7.0/28 has no free address")
+    cause = parts["judgement"].findings
+    parts["judgement"] = Judgement(
+        source="harv42", findings=(*cause, full), explanations=parts["judgement"].explanations, sentence="harv43 is cut off"
+    )
+    assert lines(names(4), **parts)[0] == "storage network CRITICAL: harv43 is cut off (and 1 more critical)"
+
+
+@pytest.mark.parametrize(
+    ("said", "first"),
+    [
+        ("harv41 and harv42 do not reach each other", "storage network CRITICAL: harv41 and harv42 do not reach each other"),
+        ("storage network ok: 4 nodes reach each other", "storage network CRITICAL: harv41 does not reach harv42"),
+        (None, "storage network CRITICAL: harv41 does not reach harv42"),
+    ],
+)
+def test_red_pairs_without_a_culprit_are_told_in_one_sentence_once_somebody_has_looked(said: str | None, first: str) -> None:
+    statuses = {"harv41": status("harv41", pair_finding("harv41", "harv42")), "harv42": status("harv42", pair_finding("harv42", "harv41"))}
+    told = lines(names(4), statuses=statuses, judgement=Judgement(source="harv42", findings=(), sentence=said, age_seconds=1.0))
+    assert told[0].startswith(first)
+
+
 @pytest.mark.parametrize(
     ("special", "shown"),
     [
