@@ -13,8 +13,9 @@ def register(commands: "Commands[Parser]") -> None:
         "check",
         help="verify the storage network, step by step, as Harvester's guide does",
         description="Goes through the verification steps of Harvester's guide: 1 setting, 2 pods, 3 addresses, 4 reachability. "
-        f"Needs no agent for steps 1 to 3 and only reads. {EXIT_CODES} "
-        "Step 4 needs running agents; it is shown with how to ask them and does not count.",
+        "Only reads. Steps 1 to 3 need no agent. Step 4 is what the running agents measure: one of them is asked for all, at its node's "
+        "address or, where that is out of reach, through the API server (`get` on `pods/proxy`); behind a tunnel, with the API server on "
+        f"loopback, through the API server alone. Settings agents_client.* hold here too. {EXIT_CODES}",
     )
     add_step_flags(parser)
     parser.set_defaults(run=run)

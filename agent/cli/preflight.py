@@ -16,7 +16,8 @@ def register(commands: "Commands[Parser]") -> None:
         help="see whether everything is ready before the setting storage-network is applied",
         description="Looks at every prerequisite of Harvester's guide. Judges the current setting's value; each option takes the place "
         f"of its part of it, and a given range brings its own excludes. Only reads. {EXIT_CODES} "
-        "Without Harvester, steps that only it has are not applicable and pass. The uplink's speed does not count while no agent tells it.",
+        "Without Harvester, steps that only it has are not applicable and pass. The uplinks' speed is asked of the running agents, as by "
+        "`check`; where none tells it, it does not count.",
     )
     parser.add_argument("--range", metavar="CIDR", type=cidr_range, help="range that is planned")
     parser.add_argument("--exclude", action="append", default=[], metavar="CIDR", type=cidr_exclude, help="may be given several times")

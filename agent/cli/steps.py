@@ -89,10 +89,15 @@ def run_survey(
 async def _survey(access: "Access", settings: "Settings", ask: "Callable[[Surveyor], Awaitable[Survey]]") -> "Survey":
     from agent.edge.kube import KubeClient  # noqa: PLC0415
     from agent.edge.survey import Surveyor  # noqa: PLC0415
+    from agent.edge.survey_asker import AgentsAsker, Terms, may_reach_nodes  # noqa: PLC0415
 
-    async with KubeClient(access=access) as client:
+    terms = settings.agents_client
+    asked = Terms(scheme=terms.scheme, ca_file=terms.ca_file, username=terms.username, password_file=terms.password_file)
+    direct = may_reach_nodes(access)
+    async with KubeClient(access=access) as client, AgentsAsker(client=client, terms=asked, direct=direct) as agents:
         surveyor = Surveyor(
             client=client,
+            agents=agents,
             places=places_of(settings),
             clock=time.monotonic,
             say=progress(sys.stderr),

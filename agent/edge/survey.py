@@ -1,8 +1,8 @@
 """Reads once, by paged lists, everything that `check` and `preflight` judge. Only GET, and never an exception for one source.
 
 Each source ends as items, as `absent` (no such resource), as `forbidden`, or as `never` with the reason; an object that cannot be decoded
-is skipped and named. Only a server that cannot be reached at all, or does not know us, raises. What an agent sees of its host is asked
-through the API server's pod proxy, so that a kubeconfig alone is enough. Which NADs to read is the caller's judgement.
+is skipped and named. Only a server that cannot be reached at all, or does not know us, raises. Which NADs to read is the caller's
+judgement. What the API cannot tell is asked of the agents, as survey_agents does it.
 """
 
 import asyncio
@@ -24,17 +24,18 @@ from agent.edge.kube import (
     KubeClient,
     KubeError,
     NoAccess,
-    Refused,
     Sighting,
     Unauthorized,
     Unreachable,
 )
 from agent.edge.kube.wire import decode as decode_json
 from agent.edge.kube.wire import name_of
+from agent.edge.survey_agents import ask_mesh, ask_uplinks
+from agent.edge.survey_asker import AgentsAsker
 from agent.model.cluster import ClusterFacts, Known
 from agent.model.holder import HolderFacts
-from agent.model.records import PodRecord, SourceState, SourceStatus
-from agent.model.steps import Places, Survey, UplinkRecord
+from agent.model.records import SourceState, SourceStatus
+from agent.model.steps import Places, Survey
 
 T = TypeVar("T")
 
@@ -47,7 +48,6 @@ MORE_HARVESTER_SETTINGS = ("server-version", "vm-migration-network")
 MORE_LONGHORN_SETTINGS = ("priority-class", "v2-data-engine")
 SOURCE_SECONDS = 150.0
 """One source, all pages: thousands of volumes over a slow line, and still an end."""
-AGENT_SECONDS = 5.0
 PARALLEL = 6
 """Lists at a time: quick on a slow line, no load on a server in trouble."""
 SKIPPED_NAMED = 3
@@ -60,8 +60,9 @@ NameNads = Callable[[ClusterFacts], Iterable[str]]
 class Surveyor:
     """One survey by one client."""
 
-    def __init__(self, *, client: KubeClient, places: Places, clock: Callable[[], float], say: Say) -> None:
+    def __init__(self, *, client: KubeClient, agents: AgentsAsker, places: Places, clock: Callable[[], float], say: Say) -> None:
         self._client = client
+        self._agents = agents
         self._places = places
         self._clock = clock
         self._say = say
@@ -70,7 +71,11 @@ class Surveyor:
     async def for_check(self, *, name_nads: NameNads) -> Survey:
         """Raises KubeError if the server cannot be reached or does not know us."""
         await self._first_contact()
-        return await self._common(name_nads)
+        survey = await self._common(name_nads)
+        return replace(
+            survey,
+            mesh=await ask_mesh(self._agents, survey.cluster.agent_pods, client=self._client, namespace=self._places.agent, say=self._say),
+        )
 
     async def for_preflight(self, *, name_nads: NameNads) -> Survey:
         """As for_check, and what must be so before the setting is applied."""
@@ -103,7 +108,7 @@ class Surveyor:
             volumes=volumes.result(),
             attachments=attachments.result(),
             data_sources=sources.result(),
-            uplinks=await self._uplinks(survey.cluster.agent_pods),
+            uplinks=await ask_uplinks(self._agents, survey.cluster.agent_pods, say=self._say),
         )
 
     async def _first_contact(self) -> None:
@@ -186,31 +191,6 @@ class Surveyor:
         answer = await self._client.request_json("GET", path)
         name = decode_json(answer.body, decoder=survey_kinds.KEY.decoder, what=path).metadata.name
         return Known(items=(name,), status=SourceStatus(name="crds", state=SourceState.LIVE))
-
-    async def _uplinks(self, agents: Known[PodRecord]) -> Known[UplinkRecord]:
-        asked = [pod for pod in agents.items if pod.live]
-        if not asked:
-            return Known(status=SourceStatus(name="agents", detail=agents.status.detail or "no agent runs"))
-        self._say(f"asking {len(asked)} agents")
-        answers = await asyncio.gather(*(self._uplink(pod) for pod in asked))
-        found = tuple(answer for answer in answers if isinstance(answer, UplinkRecord))
-        why = next((answer for answer in answers if isinstance(answer, str)), None)
-        return Known(items=found, status=SourceStatus(name="agents", state=SourceState.LIVE if found else SourceState.NEVER, detail=why))
-
-    async def _uplink(self, pod: PodRecord) -> UplinkRecord | str:
-        scheme = "https:" if self._places.agents_scheme == "https" else ""
-        path = f"/api/v1/namespaces/{pod.namespace}/pods/{scheme}{pod.name}:{pod.ports.get('http', 9811)}/proxy/api/v1/interfaces"
-        try:
-            async with self._slots, asyncio.timeout(AGENT_SECONDS):
-                answer = await self._client.request_json("GET", path)
-            document = decode_json(answer.body, decoder=survey_kinds.INTERFACES, what=f"agent on {pod.node}")
-        except TimeoutError:
-            return f"the agent on {pod.node} did not answer within {AGENT_SECONDS:g} s"
-        except Refused as error:
-            return f"the agent on {pod.node} could not be asked through the API server: {error.status}"
-        except KubeError as error:
-            return f"the agent on {pod.node} did not answer: {error}"
-        return survey_kinds.uplink_of(document) or f"the agent on {pod.node} does not tell of its uplink"
 
     async def _list(self, name: str, path: str, kind: Kind[T], query: Mapping[str, str] | None = None) -> Known[T]:
         async def read() -> Known[T]:

@@ -76,7 +76,16 @@ class _Interfaces(msgspec.Struct):
     host_path: _HostPath | None = None
 
 
+class _LeaseSpec(msgspec.Struct, rename="camel"):
+    holder_identity: str | None = None
+
+
+class _Lease(msgspec.Struct):
+    spec: _LeaseSpec
+
+
 INTERFACES = msgspec.json.Decoder(_Interfaces)
+LEASE = msgspec.json.Decoder(_Lease)
 
 
 def uplink_of(document: _Interfaces) -> UplinkRecord | None:

@@ -35,6 +35,9 @@ def parse_path(path: str) -> ResourcePath | None:
                 group=group, version=version, plural="namespaces", name=rest[1], subresource=rest[2] if len(rest) > 2 else ""
             )
         namespace, rest = rest[1], rest[2:]
+    if rest[2:3] == ["proxy"]:
+        # Whatever follows is the path inside.
+        rest = rest[:3]
     if len(rest) > 3:
         return None
     plural, name, subresource = (*rest, "", "")[:3]

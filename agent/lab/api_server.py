@@ -15,9 +15,10 @@ from agent.lab.api_control import Control, CutConnection
 from agent.lab.api_errors import ApiError, PageNotFound
 from agent.lab.api_list import Lists
 from agent.lab.api_openapi import openapi
+from agent.lab.api_proxy import carry
 from agent.lab.api_rbac import Attributes, Tokens, User
 from agent.lab.api_request import ResourcePath, attributes, is_true, parse_path
-from agent.lab.api_resources import ACCESS_REVIEWS, SERVICE_ACCOUNTS, Resource
+from agent.lab.api_resources import ACCESS_REVIEWS, PODS, SERVICE_ACCOUNTS, Resource
 from agent.lab.api_store import Store
 from agent.lab.api_views import View
 from agent.lab.api_watch import Watch
@@ -82,6 +83,8 @@ class ApiServer:
             raise _forbidden(user, asked, parsed)
         if parsed is None:
             return self._page(request)
+        if (parsed.group, parsed.plural, parsed.subresource) == (*PODS.key, "proxy"):
+            return await carry(request, self._store, parsed)
         resource = self._resource(parsed)
         if resource.key == ACCESS_REVIEWS.key:
             return await self._review(request, user)

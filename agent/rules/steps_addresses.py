@@ -1,13 +1,11 @@
-"""Steps 3 and 4 of Harvester's verification guide: did each storage pod get its address, and do the pods reach each other over it?
+"""Step 3 of Harvester's verification guide: did each storage pod get its address?
 
 Longhorn falls back to the pod network without a word when a grant is missing, so a pod without one is the finding here, not a footnote.
-Step 4 cannot be answered from the API at all: it says whom to ask instead.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import inf
 
-from agent.model.cluster import Known
 from agent.model.peers import Mode, Network, StoragePod
 from agent.model.pool import NadConfig
 from agent.model.records import PodRecord, SourceState
@@ -22,8 +20,6 @@ from agent.rules.steps import NAMED, Trouble, apart, few, judged, many, not_appl
 from agent.rules.steps_check import guide_pods
 
 TITLE = "addresses"
-REACHABILITY_EXPECTED = "every pair of instance-managers connects over the storage network, small and large packets"
-_AGENT_PORT = 9811
 _FALLBACK = "Longhorn uses the pod network"
 
 
@@ -143,39 +139,3 @@ _REMADE = "once the volumes that it serves are detached, have Longhorn make the 
 def _delete(key: str) -> str:
     namespace, _, name = key.partition("/")
     return f"kubectl -n {namespace} delete pod {name}"
-
-
-def reachability_step(agents: Known[PodRecord], *, places: Places) -> Step:
-    """Step 4, as far as it can be told without asking anybody: it never counts, and says where the answer is."""
-    running = sorted((pod for pod in agents.items if pod.live), key=lambda pod: (not pod.ready, pod.key))
-    if not running:
-        why = f"; agent pods in {places.agent} could not be listed" if agents.status.state is not SourceState.LIVE else ""
-        return _not_asked(
-            seen=f"not asked: it needs running agents, and none was found in namespace {places.agent}{why}",
-            next_step="install lhnet-agent, or follow step 4 of Harvester's guide by hand in two instance-managers",
-            commands=(f"kubectl get pods -A -l {places.agents_selector}",),
-        )
-    asked = running[0]
-    port = asked.ports.get("http", _AGENT_PORT)
-    # The certificate names the node, not the near end of a port-forward.
-    curl, base = "curl -sk" if places.agents_scheme == "https" else "curl -s", f"{places.agents_scheme}://127.0.0.1:{port}"
-    return _not_asked(
-        seen=f"not asked: {many(len(running), 'agent')} measure it all the time and have the answer",
-        next_step="ask any of them, the second command in another terminal",
-        commands=(
-            f"kubectl -n {asked.namespace} port-forward pod/{asked.name} {port}:{port}",
-            f"{curl} {base}/status {base}/cluster",
-        ),
-    )
-
-
-def _not_asked(*, seen: str, next_step: str, commands: Iterable[str]) -> Step:
-    return Step(
-        title="reachability",
-        result=Result.UNKNOWN,
-        seen=seen,
-        expected=REACHABILITY_EXPECTED,
-        next_step=next_step,
-        commands=tuple(commands),
-        counts=False,
-    )

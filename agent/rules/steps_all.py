@@ -2,9 +2,10 @@
 
 from agent.model.steps import Places, Report, Survey, Wanted
 from agent.rules.mode import Reading
-from agent.rules.steps_addresses import addresses_step, reachability_step
+from agent.rules.steps_addresses import addresses_step
 from agent.rules.steps_check import pods_step, setting_step
 from agent.rules.steps_longhorn import longhorn_step, priority_step, uplink_step
+from agent.rules.steps_mesh import reachability_step
 from agent.rules.steps_range import overlap_step, range_step, size_step
 from agent.rules.steps_ready import coverage_step, images_step, machines_step, multus_step, network_step, volumes_step, whereabouts_step
 
@@ -16,7 +17,7 @@ def check_report(survey: Survey, reading: Reading, *, places: Places) -> Report:
             setting_step(survey, reading, places=places),
             pods_step(survey, reading, places=places),
             addresses_step(survey, reading, places=places),
-            reachability_step(survey.cluster.agent_pods, places=places),
+            reachability_step(survey, reading, places=places),
         )
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ USERS = {ADMIN: ("admin", ["system:masters"]), READER: ("reader", [])}
 PLAN = make_plan()
 NAD = "harvester-system/storagenetwork-95bj4"
 SETTING_KEYS = "storage-network.settings.harvesterhci.io"
+CLOSED_PORT = 1
+NODES = tuple(node.name for node in PLAN.nodes)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,97 @@ class Objects:
         ]
 
     def without_agents(self) -> None:
-        self.remove(*(pod for pod in self.every("Pod") if pod["metadata"]["name"].startswith("lhnet-agent-")))
+        self.remove(*agent_pods(self.all))
+
+
+def agent_pods(objects: Iterable[Json]) -> list[Json]:
+    return [one for one in objects if one["kind"] == "Pod" and one["metadata"]["name"].startswith("lhnet-agent-")]
+
+
+def mesh_document(nodes: Iterable[str], *, failing: Iterable[tuple[str, str]] = (), **fields: Any) -> Json:
+    """What an agent answers to /api/v1/cluster; two pairs from each node to each other one."""
+    names, bad = list(nodes), set(failing)
+    matrix: list[Json] = [
+        {
+            "source_node": a,
+            "peer_node": b,
+            "tcp": "no_route" if (a, b) in bad else "ok",
+            "http": None if (a, b) in bad else "ok",
+            "large": None,
+            "rtt_seconds": None if (a, b) in bad else 0.0002,
+            "age_seconds": 3.0,
+            "stale": False,
+            "pairs": 2,
+            "failing": 2 if (a, b) in bad else 0,
+        }
+        for a in names
+        for b in names
+        if a != b
+    ]
+    for row in [row for row in matrix if row["failing"]]:
+        matrix += [{**row, "source_pod": "longhorn-system/im", "peer_pod": f"longhorn-system/im-{i}", "pairs": 1} for i in range(2)]
+    return {
+        "schema": 1,
+        "asked_node": names[0],
+        "findings_from": names[-1],
+        "findings_age_seconds": 2.0,
+        "verdict": "ok",
+        "mode": "on",
+        "nodes": {node: {"schema": 1, "node": node, "verdict": "ok", "findings": []} for node in names},
+        "apart": {},
+        "matrix": matrix,
+        "findings": [],
+        **fields,
+    }
+
+
+class Agents:
+    """One agent a node, each on a port of its own of loopback. `document` is what all say of the cluster; `silent` ones refuse."""
+
+    def __init__(self) -> None:
+        self.document: Json = {}
+        self.uplinks: dict[str, Any] = {}
+        self.silent: set[str] = set()
+        self.authorization: str | None = None
+        """What they want to see, if anything."""
+        self.seen_authorizations: set[str | None] = set()
+        self.answers_as: str | None = None
+        self.asked: list[tuple[str, str]] = []
+
+    @contextlib.asynccontextmanager
+    async def serve(self, objects: Iterable[Json]) -> AsyncIterator[None]:
+        """The agent pods among `objects` get the addresses."""
+        pods = agent_pods(objects)
+        nodes = sorted(pod["spec"]["nodeName"] for pod in pods)
+        self.document = self.document or mesh_document(nodes or ["harv41"])
+        async with contextlib.AsyncExitStack() as stack:
+            for pod in pods:
+                node = pod["spec"]["nodeName"]
+                port = CLOSED_PORT if node in self.silent else await stack.enter_async_context(self._one(node))
+                pod["spec"]["containers"][0]["ports"][0]["containerPort"] = port
+                pod["status"] |= {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}], "hostIP": "127.0.0.1"}
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _one(self, node: str) -> AsyncIterator[int]:
+        async def handler(request: web.Request) -> web.Response:
+            self.asked.append((node, request.path))
+            self.seen_authorizations.add(request.headers.get("Authorization"))
+            if self.authorization is not None and request.headers.get("Authorization") != self.authorization:
+                return web.Response(status=401, text="who are you\n")
+            if request.path == "/api/v1/cluster":
+                return web.json_response({**self.document, "asked_node": self.answers_as or node})
+            return web.json_response({"schema": 1, "node": node, "pods": [], "host_path": self.uplinks.get(node)})
+
+        app = web.Application()
+        app.router.add_get("/{rest:.*}", handler)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield runner.addresses[0][1]
+        finally:
+            await runner.cleanup()
 
 
 def prepare(folder: Path) -> Pki:
@@ -114,6 +207,7 @@ class World:
     def __init__(self, folder: Path, pki: Pki, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.pki, self._capsys = folder, pki, capsys
         self.requests: list[tuple[str, str]] = []
+        self.agents = Agents()
 
     async def ask(self, objects: Iterable[Json], *words: str, token: str = ADMIN, answer: Answer | None = None) -> Said:
         """`answer` may answer a request instead of the server."""
@@ -135,6 +229,12 @@ class World:
         self, objects: Iterable[Json], answer: Answer | None = None, *, hold: asyncio.Event | None = None
     ) -> AsyncIterator[str]:
         """With `hold` nothing is answered before that event."""
+        served = copy.deepcopy(list(objects))
+        async with self.agents.serve(served), self._api(served, answer, hold) as url:
+            yield url
+
+    @contextlib.asynccontextmanager
+    async def _api(self, objects: list[Json], answer: Answer | None, hold: asyncio.Event | None) -> AsyncIterator[str]:
         store = new_store(objects)
         app = make_server(store, tokens=self.folder / "tokens.csv", secret=b"of this test").app()
 

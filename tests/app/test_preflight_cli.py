@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from stepsworld import READER, Objects, Said, World, prepare, refusing, write_kubeconfig
+from stepsworld import NODES, READER, Objects, Said, World, prepare, refusing, write_kubeconfig
 
 from agent.lab.objects_pods import node_object
 from agent.lab.pki import Pki
@@ -270,21 +269,10 @@ async def test_the_setting_itself_is_no_json(world: World, objects: Objects) -> 
     assert said.results["range"] == "unknown"
 
 
-def telling(nics: list[dict], *, cluster_network: str = "storage", silent: str = "") -> object:
-    """Agents behind the API server's pod proxy."""
-
-    def answer(request: web.Request) -> web.Response | None:
-        if not request.path.endswith("/proxy/api/v1/interfaces"):
-            return None
-        pod = request.path.split("/")[6]
-        nodes.setdefault(pod, f"harv{41 + len(nodes)}")
-        if nodes[pod] == silent:
-            return web.Response(status=503, text="no")
-        path = {"cluster_network": cluster_network, "nics": nics}
-        return web.json_response({"schema": 1, "node": nodes[pod], "pods": [], "host_path": path})
-
-    nodes: dict[str, str] = {}
-    return answer
+def telling(world: World, nics: list[dict], *, cluster_network: str = "storage", silent: str = "") -> None:
+    """What the agents see below the bridge of each node."""
+    world.agents.uplinks = {node: {"cluster_network": cluster_network, "nics": nics} for node in NODES}
+    world.agents.silent = {silent}
 
 
 FAST = [{"name": "ens5", "up": True, "carrier": True, "speed_mbits": 10000, "mtu_bytes": 1500}]
@@ -294,12 +282,14 @@ SILENT = [{"name": "ens5", "up": True, "carrier": True, "speed_mbits": -1, "mtu_
 
 @pytest.mark.parametrize(("nics", "result", "status"), [(FAST, "ok", 0), (SLOW, "warning", 1), (SILENT, "unknown", 0), ([], "unknown", 0)])
 async def test_uplinks_as_agents_tell_them(world: World, objects: Objects, nics: list[dict], result: str, status: int) -> None:
-    said = await world.ask(objects.all, "preflight", "-o", "json", answer=telling(nics))
+    telling(world, nics)
+    said = await world.ask(objects.all, "preflight", "-o", "json")
     assert (said.status, said.results["uplink"]) == (status, result)
 
 
 async def test_a_node_whose_agent_is_silent_is_named(world: World, objects: Objects) -> None:
-    said = await world.ask(objects.all, "preflight", "-o", "json", answer=telling(FAST, silent="harv42"))
+    telling(world, FAST, silent="harv42")
+    said = await world.ask(objects.all, "preflight", "-o", "json")
     assert said.results["uplink"] == "unknown"
     assert "the speed of harv42 is not known" in said.step("uplink")["seen"]
 
