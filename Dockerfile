@@ -1,22 +1,30 @@
 # The image of the DaemonSet: the agent and what it runs on, nothing of the lab, nothing to build with.
-# Another base: docker build --build-arg BASE=… (any image with Python 3.11 or newer and glibc, the same one for both stages)
+# Another base: --build-arg BASE=… (any image with Python 3.11 or newer and glibc, the same one for both stages; it needs no pip
+# where wheels are given).
 ARG BASE=python:3.11-slim-bookworm
+
+# Empty unless a folder takes its place: --build-context wheels=DIR, with pip, setuptools and what requirements/run.txt names, for a build
+# that asks no package index.
+FROM scratch AS wheels
 
 FROM ${BASE} AS build
 WORKDIR /src
 COPY requirements/run.txt requirements/
+COPY packaging/pip.sh packaging/
 # Without pip inside: nothing is ever installed into the running image.
-RUN python -m venv --without-pip /opt/lhnet-agent \
-    && python -m pip --python /opt/lhnet-agent/bin/python install --no-cache-dir --no-compile --requirement requirements/run.txt
+RUN --mount=type=bind,from=wheels,target=/wheels \
+    python3 -m venv --without-pip /opt/lhnet-agent \
+    && sh packaging/pip.sh install --no-compile --no-deps --requirement requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY agent agent
-RUN rm -rf agent/lab agent/cli/lab.py \
-    && python -m pip --python /opt/lhnet-agent/bin/python install --no-cache-dir --no-compile --no-deps . \
+RUN --mount=type=bind,from=wheels,target=/wheels \
+    rm -rf agent/lab agent/cli/lab.py \
+    && sh packaging/pip.sh install --no-compile --no-deps . \
     # Compiled here, since the root file system is read-only later: without it every start costs three times the CPU.
     && /opt/lhnet-agent/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/lhnet-agent/lib
 
 FROM ${BASE}
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="lhnet-agent" \
       org.opencontainers.image.description="Node-level diagnostic agent for the Longhorn storage network" \

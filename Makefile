@@ -90,9 +90,11 @@ endef
 root:
 	@if [ "$$(id -u)" != 0 ]; then echo "make: the lab makes network namespaces and needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; fi
 
+OVERLAY := harvester
+
 .PHONY: manifests
-manifests: venv ## print what `kubectl apply -k manifests/base` would apply
-	@kubectl kustomize manifests/base
+manifests: venv ## print what an overlay applies: OVERLAY=harvester, longhorn or no-operator
+	@kubectl kustomize manifests/overlays/$(OVERLAY)
 
 # What tests and the cluster on this machine install; LHNET_IMAGE_TAR names one that is already there.
 IMAGE := build/lhnet-agent.tar
@@ -119,3 +121,19 @@ lock: venv ## refresh requirements/*.txt from pyproject.toml
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+MONITORING := manifests/monitoring
+
+.PHONY: rules
+rules: ## carry the alert rules of manifests/monitoring/rules.yaml over into the PrometheusRule and the overlay without an operator
+	@{ sed '/^spec:/q' $(MONITORING)/prometheusrule.yaml; sed -n '/^groups:/,$$p' $(MONITORING)/rules.yaml | sed 's/^\(.\)/  \1/'; } > $(MONITORING)/.new
+	@mv $(MONITORING)/.new $(MONITORING)/prometheusrule.yaml
+	@cp $(MONITORING)/rules.yaml manifests/overlays/no-operator/rules.yaml
+
+.PHONY: test-alerts
+test-alerts: venv ## the alert rules alone: promtool, amtool, a real Alertmanager
+	$(BIN)/python -m pytest tests/alerts
+
+.PHONY: soak-alerts
+soak-alerts: venv system root ## ten healthy minutes with an agent rollout: no alert; then faults, told and resolved (root, 20 minutes)
+	LHNET_HEALTHY_SECONDS=600 $(BIN)/python -m pytest tests/e2e -s

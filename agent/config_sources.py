@@ -19,8 +19,8 @@ from agent.model.catalogue import CATALOGUE
 PREFIX = "LHNET_"
 FOREIGN_PREFIXES = ("LHNET_AGENT_", "LHNET_LAB_")
 """Kubernetes sets LHNET_AGENT_* for a Service called lhnet-agent, in every pod of its namespace; LHNET_LAB_* is the lab's."""
-FOREIGN_NAMES = ("LHNET_CNI_BIN",)
-"""Read by the tests that run real CNI plugins."""
+FOREIGN_NAMES = ("LHNET_CNI_BIN", "LHNET_IMAGE_BASE", "LHNET_IMAGE_TAR")
+"""Read by tests that run real CNI plugins and the real image, and by what builds it."""
 
 
 class ConfigError(Exception):

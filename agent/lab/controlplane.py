@@ -100,6 +100,11 @@ class ControlPlane:
         except (ApiFailed, WaitTimeout, aiohttp.ClientError, ExceptionGroup) as error:
             raise ControlPlaneError(f"the Kubernetes API refused the lab's objects: {_first(error)}") from error
 
+    def certificate(self) -> tuple[Path, Path]:
+        """Of the server, and its key: what a fault needs that answers in its place."""
+        assert self._pki is not None  # noqa: S101  # prepare() came first
+        return self._pki.cert, self._pki.key
+
     async def start(self) -> None:
         """Starts the server and waits until it answers. Raises ControlPlaneError with the last thing it said."""
         self._server.start()
@@ -181,11 +186,25 @@ class ControlPlane:
 
 
 def _aged(item: dict[str, Any]) -> dict[str, Any]:
-    """A cluster that has run for a while: pods are past every grace. Only the embedded API takes a creation time from outside."""
+    """A cluster that has run for a while: pods are past every grace. Only the embedded API takes a creation time from outside.
+
+    A setting that is being applied was changed just now.
+    """
+    if item["kind"] == "Setting":
+        conditions = [one if one.get("status") == "True" else {**one, "lastUpdateTime": _ago(0)} for one in _conditions(item)]
+        return {**item, "status": {**item["status"], "conditions": conditions}} if conditions else item
     if item["kind"] != "Pod":
         return item
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - POD_AGE_SECONDS))
-    return {**item, "metadata": {**item["metadata"], "creationTimestamp": created}}
+    return {**item, "metadata": {**item["metadata"], "creationTimestamp": _ago(POD_AGE_SECONDS)}}
+
+
+def _conditions(item: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (item.get("status") or {}).get("conditions") or []
+    return found
+
+
+def _ago(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))
 
 
 def _first(error: BaseException) -> BaseException:

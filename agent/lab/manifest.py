@@ -1,7 +1,8 @@
-"""Reads from the DaemonSet in manifests/base how a kubelet would start the agent: arguments, environment, capabilities, mounts.
+"""Reads from the DaemonSet in the manifests how a kubelet would start the agent: arguments, environment, capabilities, mounts.
 
 The lab takes these from the manifest instead of repeating them, so that an agent that works in the lab has exactly the rights it will have
 in a cluster. Refuses a manifest without the agent's DaemonSet; what the lab has no counterpart for (images, limits, seccomp) is left out.
+Folders that a kustomization names are read with it; its patches are not applied.
 """
 
 import re
@@ -14,7 +15,9 @@ import yaml
 
 import agent
 
-DEFAULT_FOLDER = Path(agent.__file__).resolve().parents[1] / "manifests" / "base"
+DEFAULT_FOLDER = Path(agent.__file__).resolve().parents[1] / "manifests" / "overlays" / "harvester"
+MOST_FOLDERS = 50
+"""Ours are four. A kustomization may name its own parent."""
 
 
 class ManifestError(Exception):
@@ -60,12 +63,12 @@ class AgentManifest:
 
 def read_manifest(folder: Path) -> AgentManifest:
     """Raises ManifestError when there is no DaemonSet with a container to run."""
-    objects = list(_objects(folder))
-    daemon_set = next((item for item in objects if item.get("kind") == "DaemonSet"), None)
+    objects = [(file.parent, item) for file in manifest_files(folder) for item in _documents(file)]
+    daemon_set = next((item for _, item in objects if item.get("kind") == "DaemonSet"), None)
     if daemon_set is None:
         raise ManifestError(f"{folder} holds no DaemonSet of the agent; name the folder with --manifests")
     try:
-        return _manifest(daemon_set, _config_maps(folder, objects))
+        return _manifest(daemon_set, _config_maps(objects))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ManifestError(f"the DaemonSet in {folder} is not what the lab can start: {error!r}") from error
 
@@ -106,19 +109,48 @@ def _mount(mount: dict[str, Any], volume: dict[str, Any], config_maps: Mapping[s
     return None
 
 
-def _objects(folder: Path) -> Iterator[dict[str, Any]]:
-    for file in sorted(folder.glob("*.yaml")):
-        try:
-            documents = list(yaml.safe_load_all(file.read_text()))
-        except (OSError, yaml.YAMLError) as error:
-            raise ManifestError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-        yield from (document for document in documents if isinstance(document, dict))
+def manifest_files(folder: Path) -> list[Path]:
+    """The folder's own files, after those of the folders that its kustomization names. Raises ManifestError."""
+    return [file for each in _folders(folder.resolve()) for file in sorted(each.glob("*.yaml"))]
 
 
-def _config_maps(folder: Path, objects: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+def _folders(folder: Path) -> list[Path]:
+    """Those that a kustomization stands on come before it, as kustomize has it; each once."""
+    found: dict[Path, None] = {}
+    begun: set[Path] = set()
+
+    def visit(here: Path) -> None:
+        if here in begun or len(begun) >= MOST_FOLDERS:
+            return
+        begun.add(here)
+        kustomization = here / "kustomization.yaml"
+        for document in _documents(kustomization) if kustomization.is_file() else ():
+            for name in (*_names(document, "resources"), *_names(document, "components")):
+                if (named := (here / name).resolve()).is_dir():
+                    visit(named)
+        found[here] = None
+
+    visit(folder)
+    return list(found)
+
+
+def _names(document: dict[str, Any], key: str) -> list[str]:
+    found = document.get(key)
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def _documents(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        documents = list(yaml.safe_load_all(file.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ManifestError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    yield from (document for document in documents if isinstance(document, dict))
+
+
+def _config_maps(objects: list[tuple[Path, dict[str, Any]]]) -> dict[str, dict[str, str]]:
     """ConfigMaps as they stand there, and those that kustomize would generate (`files` and `literals`)."""
-    maps = {item["metadata"]["name"]: dict(item.get("data") or {}) for item in objects if item.get("kind") == "ConfigMap"}
-    for item in objects:
+    maps = {item["metadata"]["name"]: dict(item.get("data") or {}) for _, item in objects if item.get("kind") == "ConfigMap"}
+    for folder, item in objects:
         for generator in item.get("configMapGenerator") or ():
             data = maps.setdefault(generator["name"], {})
             for entry in generator.get("files") or ():

@@ -11,20 +11,24 @@ from typing import Any
 
 import yaml
 
+from agent.lab.manifest import manifest_files
 from agent.lab.objects_longhorn import longhorn_objects
 from agent.lab.objects_pods import agent_pod, node_object, pod_object
+from agent.lab.objects_rwx import rwx_network_setting, rwx_objects
 from agent.lab.objects_storage import (
     MONITORING_NAMESPACE,
     cluster_networks,
-    harvester_settings,
     ip_pool,
     monitoring,
     nad,
     reservation,
+    rwx_setting,
+    storage_setting,
     vlan_config,
     vlan_status,
 )
 from agent.lab.plan import AGENT_NAMESPACE, LONGHORN_NAMESPACE, NAD_NAMESPACE, LabPlan
+from agent.model.peers import Mode
 
 Json = dict[str, Any]
 
@@ -44,15 +48,16 @@ MANIFEST_KINDS = frozenset(
     }
 )
 """What of the manifests an API server can hold by itself; a kustomization, for one, it cannot."""
+_HARVESTERS_OWN = ("harvester.yaml", "harvester-network.yaml", "kubevirt.yaml")
 
 
 def everything(plan: LabPlan, *, manifests: Path | None = None) -> list[Json]:
     """Each object with its status. Raises ValueError if the manifests cannot be read as YAML."""
     own = agent_objects(manifests)
     brought = {obj["metadata"]["name"] for obj in own if obj["kind"] == "Namespace"}
-    objects = [*definitions(), *(namespace(name) for name in NAMESPACES if name not in brought)]
+    objects = [*definitions(harvester=plan.harvester), *(namespace(name) for name in NAMESPACES if name not in brought)]
     objects += [obj for obj in own if obj["kind"] == "Namespace"]
-    objects += [node_object(node) for node in plan.nodes]
+    objects += [node_object(node, harvester=plan.harvester) for node in plan.nodes]
     objects += [obj for obj in own if obj["kind"] != "Namespace"]
     objects += cluster_objects(plan)
     objects += [pod_object(plan, pod) for pod in plan.pods]
@@ -62,29 +67,36 @@ def everything(plan: LabPlan, *, manifests: Path | None = None) -> list[Json]:
 
 def cluster_objects(plan: LabPlan) -> list[Json]:
     """What Harvester, whereabouts, Longhorn and Rancher's monitoring hold."""
-    names = [node.name for node in plan.nodes]
-    return [
-        *harvester_settings(plan),
-        nad(plan),
-        *cluster_networks(plan),
-        vlan_config(plan, names),
-        *(vlan_status(name) for name in names),
-        ip_pool(plan),
-        *(reservation(pod) for pod in plan.pods if pod.storage_address),
-        *longhorn_objects(plan),
-        *monitoring(),
-    ]
+    objects = list(_of_harvester(plan)) if plan.harvester else []
+    if plan.mode in (Mode.ON, Mode.APPLYING):
+        objects.append(nad(plan))
+    if plan.mode in (Mode.ON, Mode.OFF):
+        objects.append(ip_pool(plan))  # whereabouts makes it with the first address, and nobody removes it
+    objects += [reservation(pod) for pod in plan.pods if pod.storage_address]
+    objects += longhorn_objects(plan)
+    if plan.rwx:
+        objects += rwx_objects(plan)
+    return [*objects, *monitoring(held=plan.mode is Mode.APPLYING and plan.harvester)]
+
+
+def _of_harvester(plan: LabPlan) -> Iterator[Json]:
+    names = [node.name for node in plan.storage_nodes]
+    yield storage_setting(plan)
+    yield rwx_network_setting(plan) if plan.rwx else rwx_setting()
+    yield from cluster_networks(plan)
+    yield vlan_config(plan, names)
+    yield from map(vlan_status, names)
 
 
 def namespace(name: str) -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-def definitions() -> list[Json]:
-    """The CustomResourceDefinitions that come with the package."""
-    folder = files("agent.lab").joinpath("crds")
-    texts = [entry.read_text("utf-8") for entry in sorted(folder.iterdir(), key=lambda entry: entry.name) if entry.name.endswith(".yaml")]
-    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+def definitions(*, harvester: bool = True) -> list[Json]:
+    """The CustomResourceDefinitions that come with the package; those of Harvester only with it."""
+    entries = sorted(files("agent.lab").joinpath("crds").iterdir(), key=lambda entry: entry.name)
+    wanted = [one for one in entries if one.name.endswith(".yaml") and (harvester or one.name not in _HARVESTERS_OWN)]
+    return [document for one in wanted for document in yaml.safe_load_all(one.read_text("utf-8")) if document]
 
 
 def agent_objects(manifests: Path | None) -> list[Json]:
@@ -100,7 +112,7 @@ def agent_objects(manifests: Path | None) -> list[Json]:
 
 
 def _read(folder: Path) -> Iterator[Json]:
-    for path in sorted(folder.glob("*.yaml")):
+    for path in manifest_files(folder):
         try:
             documents = list(yaml.safe_load_all(path.read_text("utf-8")))
         except yaml.YAMLError as error:

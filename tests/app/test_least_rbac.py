@@ -41,7 +41,8 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = ROOT / "manifests/base"
+FOLDERS = (ROOT / "manifests/base", ROOT / "manifests/components/harvester")
+"""What `manifests/overlays/harvester` applies, but for the objects of the Prometheus operator."""
 ADMIN = "admin-token"
 ACCOUNT = "system:serviceaccount:lhnet-system:lhnet-agent"
 NAD = "harvester-system/storagenetwork-95bj4"
@@ -94,10 +95,13 @@ def kubectl_apply(folder: Path, *, server: str, ca_cert: Path) -> str:
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
     }
     config.write_text(yaml.safe_dump(document))
-    words = [program, f"--kubeconfig={config}", f"--cache-dir={folder / 'kubectl-cache'}", "apply", "-k", str(BASE)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "HOME": str(folder)})
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    printed = ""
+    for each in FOLDERS:
+        words = [program, f"--kubeconfig={config}", f"--cache-dir={folder / 'kubectl-cache'}", "apply", "-k", str(each)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "HOME": str(folder)})
+        assert done.returncode == 0, done.stderr
+        printed += done.stdout
+    return printed
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +348,7 @@ def place(reference: Json) -> tuple[str, str]:
 def granted() -> set[tuple[str, str]]:
     """What the roles of the manifests name; of NADs, which may be read everywhere, the namespace in which they are."""
     found = set()
-    for role in yaml.safe_load_all((BASE / "rbac.yaml").read_text()):
+    for role in (role for folder in FOLDERS for role in yaml.safe_load_all((folder / "rbac.yaml").read_text())):
         for rule in role.get("rules", ()):
             namespace = role["metadata"].get("namespace", "")
             for resource in rule["resources"]:

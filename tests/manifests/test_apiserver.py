@@ -1,16 +1,14 @@
 """The manifests in a real API server: it takes every object, admits the pod, and lets the agent read what it must and nothing else."""
 
 import asyncio
-import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from manifestworld import HARVESTERS_NAMESPACES, Server, namespace, overlay, real_server
 
-from agent.lab.apiclient import ApiClient, ApiFailed
-from agent.lab.envtest import RealApi, find_assets
-from agent.lab.pki import make_pki, write_tokens
+from agent.lab.apiclient import ApiFailed
+from agent.lab.envtest import find_assets
 
 Json = dict[str, Any]
 
@@ -19,11 +17,6 @@ pytestmark = [
     pytest.mark.skipif(find_assets() is None, reason="KUBEBUILDER_ASSETS names no folder with etcd and kube-apiserver"),
 ]
 
-ADMIN = "admin-token"
-HARVESTERS = [
-    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    for name in ("longhorn-system", "harvester-system", "cattle-monitoring-system")
-]
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/lhnet-system/leases"
 SETTINGS = "/apis/harvesterhci.io/v1beta1/settings"
 LONGHORN_SETTINGS = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/settings"
@@ -36,55 +29,21 @@ NADS = "/apis/k8s.cni.cncf.io/v1"
 PATCH = "application/merge-patch+json"
 
 
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in held]
-    for listener in held:
-        listener.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, objects: list[Json]) -> Iterator[tuple[RealApi, Path]]:
-    """With Harvester's namespaces there and the manifests applied twice, as an upgrade does."""
-    folder = tmp_path_factory.mktemp("apiserver")
-    pki = make_pki(folder, names=["127.0.0.1"])
-    write_tokens(folder / "tokens.csv", {ADMIN: ("admin", ["system:masters"])})
-    port, etcd_port, peer_port = free_ports(3)
-    assets = find_assets()
-    assert assets is not None
-    api = RealApi(
-        assets,
-        folder=folder / "run",
-        pki=pki,
-        tokens=folder / "tokens.csv",
-        admin_token=ADMIN,
-        port=port,
-        etcd_port=etcd_port,
-        etcd_peer_port=peer_port,
-    )
-
-    async def fill() -> None:
-        async with api.client() as admin:
-            await admin.apply_all([*HARVESTERS, *objects])
-            await admin.apply_all(objects)
-
-    try:
-        asyncio.run(api.start())
-        asyncio.run(fill())
-        yield api, pki.ca_cert
-    finally:
-        asyncio.run(api.stop())
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With Harvester's namespaces there and its overlay applied twice, as an upgrade does."""
+    with real_server(tmp_path_factory.mktemp("apiserver")) as server:
+        server.apply([*map(namespace, ("longhorn-system", *HARVESTERS_NAMESPACES)), *overlay("harvester")])
+        server.apply(overlay("harvester"))
+        yield server
 
 
-def answer(server: tuple[RealApi, Path], method: str, path: str, *, body: object = None, media: str = "", **query: str) -> int:
+def answer(server: Server, method: str, path: str, *, body: object = None, media: str = "", **query: str) -> int:
     """Status of one request with the token of the agent's service account."""
-    api, ca_cert = server
+    token = server.token()
 
     async def ask() -> int:
-        async with api.client() as admin:
-            token = await admin.service_account_token("lhnet-system", "lhnet-agent")
-        async with ApiClient(server=api.url, token=token, ca_cert=ca_cert) as agent:
+        async with server.client(token) as agent:
             try:
                 await agent.request(method, path, body=body, media=media, query=query)
             except ApiFailed as failed:
@@ -111,7 +70,7 @@ def answer(server: tuple[RealApi, Path], method: str, path: str, *, body: object
         (LEASES, {"fieldSelector": "metadata.name=lhnet-agent"}),
     ],
 )
-def test_what_every_agent_watches_can_be_listed(server: tuple[RealApi, Path], path: str, query: dict[str, str]) -> None:
+def test_what_every_agent_watches_can_be_listed(server: Server, path: str, query: dict[str, str]) -> None:
     assert answer(server, "GET", path, **query) == 200
 
 
@@ -145,7 +104,7 @@ def test_what_every_agent_watches_can_be_listed(server: tuple[RealApi, Path], pa
         ),
     ],
 )
-def test_what_the_holder_watches_can_be_listed(server: tuple[RealApi, Path], path: str, query: dict[str, str]) -> None:
+def test_what_the_holder_watches_can_be_listed(server: Server, path: str, query: dict[str, str]) -> None:
     assert answer(server, "GET", path, **query) == 200
 
 
@@ -175,11 +134,11 @@ def test_what_the_holder_watches_can_be_listed(server: tuple[RealApi, Path], pat
         (f"{DEPLOYMENTS}/harvester-system/deployments/harvester", {}),
     ],
 )
-def test_everything_else_is_closed(server: tuple[RealApi, Path], path: str, query: dict[str, str]) -> None:
+def test_everything_else_is_closed(server: Server, path: str, query: dict[str, str]) -> None:
     assert answer(server, "GET", path, **query) == 403
 
 
-def test_the_lease_can_be_taken_but_not_made_or_removed(server: tuple[RealApi, Path]) -> None:
+def test_the_lease_can_be_taken_but_not_made_or_removed(server: Server) -> None:
     held = {"spec": {"holderIdentity": "harv41", "leaseDurationSeconds": 15}}
     assert answer(server, "PATCH", f"{LEASES}/lhnet-agent", body=held, media=PATCH) == 200
     assert answer(server, "PATCH", f"{LEASES}/another", body=held, media=PATCH) == 403
@@ -190,16 +149,13 @@ def test_the_lease_can_be_taken_but_not_made_or_removed(server: tuple[RealApi, P
     assert answer(server, "POST", LEASES, body=made) == 403
 
 
-def test_it_cannot_touch_a_pod(server: tuple[RealApi, Path]) -> None:
+def test_it_cannot_touch_a_pod(server: Server) -> None:
     assert answer(server, "DELETE", "/api/v1/namespaces/longhorn-system/pods/any") == 403
     assert answer(server, "POST", "/api/v1/namespaces/lhnet-system/pods", body={"kind": "Pod", "apiVersion": "v1"}) == 403
 
 
-def test_the_namespace_admits_the_pod_and_another_one_with_the_baseline_would_not(
-    server: tuple[RealApi, Path], daemon_set: Json, pod: Json
-) -> None:
+def test_the_namespace_admits_the_pod_and_another_one_with_the_baseline_would_not(server: Server, daemon_set: Json, pod: Json) -> None:
     """The pod that the DaemonSet's controller would make, through the admission of a real server."""
-    api, _ = server
     strict = {"name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}
 
     def made(namespace: str) -> Json:
@@ -208,7 +164,7 @@ def test_the_namespace_admits_the_pod_and_another_one_with_the_baseline_would_no
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod}
 
     async def make() -> str:
-        async with api.client() as admin:
+        async with server.api.client() as admin:
             await admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": strict})
             held = await admin.apply(made("lhnet-system"))
             assert held["spec"]["containers"][0]["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN", "NET_RAW", "NET_BROADCAST"]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from manifestworld import HARVESTERS_NAMESPACES, environment
+
 from agent.config import load
 from agent.edge.cluster import HARVESTER_SETTINGS, LONGHORN_SETTINGS
 from agent.edge.holder_watches import CRDS, GRAFANA, VM_IMPORT
@@ -55,6 +57,15 @@ HOLDER: dict[tuple[str, str, str], tuple[str, ...]] = {
     **{("harvester-system", "apps/deployments", name): READ for name in VM_IMPORTS},
 }
 TABLE = EVERY_AGENT | HOLDER
+Installed = tuple[str, list[Json]]
+
+
+def table(overlay: str) -> set[Right]:
+    """Without Harvester, its namespaces are not there, and the agent looks for their objects in its own."""
+    rights = {(*where, verb) for where, verbs in TABLE.items() for verb in verbs}
+    if overlay == "harvester":
+        return rights
+    return {("lhnet-system" if place in HARVESTERS_NAMESPACES else place, *rest) for place, *rest in rights}
 
 
 def granted(objects: list[Json]) -> set[Right]:
@@ -80,57 +91,59 @@ def granted(objects: list[Json]) -> set[Right]:
     return rights
 
 
-def test_the_rights_are_those_of_the_table_and_no_more(objects: list[Json]) -> None:
-    assert granted(objects) == {(*where, verb) for where, verbs in TABLE.items() for verb in verbs}
+def test_the_rights_are_those_of_the_table_and_no_more(installed: Installed) -> None:
+    name, objects = installed
+    assert granted(objects) == table(name)
 
 
-def test_it_writes_nothing_but_its_lease(objects: list[Json]) -> None:
-    writes = {right for right in granted(objects) if right[3] not in READ}
+def test_it_writes_nothing_but_its_lease(installed: Installed) -> None:
+    writes = {right for right in granted(installed[1]) if right[3] not in READ}
     assert writes == {("lhnet-system", "coordination.k8s.io/leases", "lhnet-agent", "patch")}
 
 
-def test_no_star_and_no_secret(objects: list[Json]) -> None:
-    for namespace, resource, name, verb in granted(objects):
+def test_no_star_and_no_secret(installed: Installed) -> None:
+    for namespace, resource, name, verb in granted(installed[1]):
         assert "*" not in (namespace + resource + name + verb)
         assert not resource.endswith(("/secrets", "/configmaps"))
 
 
-def test_harvesters_settings_with_keys_and_passwords_stay_closed(objects: list[Json]) -> None:
+def test_harvesters_settings_with_keys_and_passwords_stay_closed(installed: Installed) -> None:
     """backup-target, ssl-certificates and containerd-registry are objects of the same resource."""
-    names = {right[2] for right in granted(objects) if right[1] == "harvesterhci.io/settings"}
+    names = {right[2] for right in granted(installed[1]) if right[1] == "harvesterhci.io/settings"}
     assert names == {"storage-network", "rwx-network"}
 
 
-def test_the_namespaces_are_those_that_the_settings_name_unless_told_otherwise(objects: list[Json]) -> None:
-    settings, _ = load(None, environ={})
+def test_the_namespaces_are_those_that_the_settings_of_the_daemon_set_name(installed: Installed) -> None:
+    objects = installed[1]
+    settings, _ = load(None, environ=environment(objects))
     names = settings.namespaces
-    known = {"", "lhnet-system", names.longhorn, names.harvester, names.whereabouts, names.monitoring}
+    known = {"", names.agent, names.longhorn, names.harvester, names.whereabouts, names.monitoring}
     assert {right[0] for right in granted(objects)} == known
 
 
-def test_what_can_be_anywhere_is_the_only_thing_read_everywhere(objects: list[Json]) -> None:
+def test_what_can_be_anywhere_is_the_only_thing_read_everywhere(installed: Installed) -> None:
     """Pods, Events, Deployments and Longhorn's objects of other namespaces stay closed."""
-    everywhere = {right[1] for right in granted(objects) if right[0] == ""}
+    everywhere = {right[1] for right in granted(installed[1]) if right[0] == ""}
     without_namespace = {"/nodes", "harvesterhci.io/settings", DEFINITIONS}
     without_namespace |= {"network.harvesterhci.io/clusternetworks", "network.harvesterhci.io/vlanconfigs"}
     assert everywhere - without_namespace == {NADS}, "a storage network set in Longhorn itself may have its NAD in any namespace"
 
 
-def test_nothing_below_an_object_is_open(objects: list[Json]) -> None:
+def test_nothing_below_an_object_is_open(installed: Installed) -> None:
     """No exec, no log, no proxy, no status, no token."""
-    assert not [right for right in granted(objects) if "/" in right[1].partition("/")[2]]
+    assert not [right for right in granted(installed[1]) if "/" in right[1].partition("/")[2]]
 
 
-def test_deployments_are_read_by_name(objects: list[Json]) -> None:
+def test_deployments_are_read_by_name(installed: Installed) -> None:
     """Their pod templates may hold passwords in variables."""
-    names = {right[2] for right in granted(objects) if right[1] == "apps/deployments"}
+    names = {right[2] for right in granted(installed[1]) if right[1] == "apps/deployments"}
     assert names == {"rancher-monitoring-grafana", *VM_IMPORTS}
 
 
-def test_the_names_in_the_roles_are_those_that_the_code_asks_for(objects: list[Json]) -> None:
+def test_the_names_in_the_roles_are_those_that_the_code_asks_for(installed: Installed) -> None:
     """A list or watch of one object by its name needs a right for that very name."""
     by_resource: dict[str, set[str]] = {}
-    for _, resource, name, _ in granted(objects):
+    for _, resource, name, _ in granted(installed[1]):
         by_resource.setdefault(resource, set()).add(name)
     assert by_resource["harvesterhci.io/settings"] == set(HARVESTER_SETTINGS)
     assert by_resource["longhorn.io/settings"] == set(LONGHORN_SETTINGS)

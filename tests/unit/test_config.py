@@ -103,6 +103,8 @@ def test_a_service_called_lhnet_agent_and_our_own_tools_do_not_stop_the_start() 
         LHNET_AGENT_PORT_9811_TCP="tcp://10.53.1.1:9811",
         LHNET_LAB_DIR="/run/lab",
         LHNET_CNI_BIN="/opt/cni/bin",
+        LHNET_IMAGE_TAR="build/lhnet-agent.tar",
+        LHNET_IMAGE_BASE="made",
         HOME="/root",
     )
 
