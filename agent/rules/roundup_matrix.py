@@ -27,6 +27,11 @@ class Cell(StrEnum):
     def bad(self) -> bool:
         return self in (Cell.NO_TCP, Cell.NO_HTTP, Cell.SMALL_ONLY)
 
+    @property
+    def fails(self) -> bool:
+        """HTTP alone makes no finding (contract §4): storage traffic is TCP and passes."""
+        return self in (Cell.NO_TCP, Cell.SMALL_ONLY)
+
 
 _CELLS = {one: i for i, one in enumerate(Cell)}
 
@@ -69,5 +74,5 @@ def reach_each_other(matrix: Mapping[tuple[str, str], NodePair], nodes: Iterable
     known = tuple(nodes)
     if len(known) < 2:
         return False
-    good = {nodes for nodes, pair in matrix.items() if cell(pair.worst) is Cell.OK}
+    good = {nodes for nodes, pair in matrix.items() if cell(pair.worst) in (Cell.OK, Cell.NO_HTTP)}
     return all((a, b) in good for a in known for b in known if a != b)

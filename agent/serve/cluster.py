@@ -11,7 +11,7 @@ from agent.model.finding import Scope, Verdict
 from agent.model.gathered import Answered, MeshRow, NodePair, Roundup, Unreachable
 from agent.model.peers import Mode
 from agent.rules.roundup import MESH
-from agent.rules.roundup_matrix import cell, reach_each_other
+from agent.rules.roundup_matrix import Cell, cell, reach_each_other
 from agent.rules.roundup_read import number
 from agent.serve import cluster_matrix
 from agent.serve.documents import SCHEMA, Document
@@ -145,11 +145,14 @@ def _calm(said: str | None) -> bool:
 def _reach(roundup: Roundup) -> str:
     """Claims no more than the rows prove."""
     nodes = cluster_matrix.nodes_of(roundup)
+    if not nodes:
+        return "no pod is attached to it" + (" yet, the setting is being applied" if roundup.mode == Mode.APPLYING else "")
     if len(nodes) == 1:
         return "1 node, no other to reach"
     if reach_each_other(roundup.matrix, nodes):
-        return f"{len(nodes)} nodes reach each other"
-    bad = sum(cell(pair.worst).bad for pair in roundup.matrix.values())
+        silent = sum(cell(pair.worst) is Cell.NO_HTTP for pair in roundup.matrix.values())
+        return f"{len(nodes)} nodes reach each other" + (f", {silent} of {len(roundup.matrix)} node pairs by TCP only" if silent else "")
+    bad = sum(cell(pair.worst).fails for pair in roundup.matrix.values())
     if bad:
         return f"no finding counts, but {bad} of {len(roundup.matrix)} node pairs fail"
     return f"{len(nodes)} nodes, nothing wrong found in {len(roundup.matrix)} node pairs"

@@ -159,6 +159,11 @@ def test_failing_pairs_that_nothing_counts_are_not_passed_over() -> None:
     assert told[0] == "storage network ok: no finding counts, but 4 of 6 node pairs fail"
 
 
+def test_http_alone_that_fails_is_told_and_is_no_failure() -> None:
+    rows = {(a, b): row(0, "ok", http="timeout") for a in names(2) for b in names(2) if a != b}
+    assert lines(names(2), broken=rows)[0] == "storage network ok: 2 nodes reach each other, 2 of 2 node pairs by TCP only"
+
+
 def test_one_node_alone_has_nobody_to_reach() -> None:
     told = lines(names(1), holder="harv41")
     assert told == ["storage network ok: 1 node, no other to reach", "1 node, 1 agent answers; findings from harv41, 2 s old"]
