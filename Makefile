@@ -137,3 +137,27 @@ test-alerts: venv ## the alert rules alone: promtool, amtool, a real Alertmanage
 .PHONY: soak-alerts
 soak-alerts: venv system root ## ten healthy minutes with an agent rollout: no alert; then faults, told and resolved (root, 20 minutes)
 	LHNET_HEALTHY_SECONDS=600 $(BIN)/python -m pytest tests/e2e -s
+
+# A real cluster on this machine. Its Kubernetes programs: KUBEBUILDER_ASSETS, or what `make envtest` built.
+DEBIAN_CLUSTER := $(DEBIAN_IMAGE) containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins
+ENVTEST := build/envtest
+ifneq ($(wildcard $(ENVTEST)/kube-apiserver),)
+export KUBEBUILDER_ASSETS ?= $(abspath $(ENVTEST))
+endif
+
+.PHONY: cluster
+cluster: venv system cluster-system root ## a real Kubernetes of three nodes with the agent in it, until Ctrl-C (root)
+	@PYTHONPATH=tests/cluster $(BIN)/python -m realcluster
+
+.PHONY: test-cluster
+test-cluster: venv system cluster-system ## the agent in such a cluster: full pool, lost power, cut cable, updates; with a timeline (root)
+	$(BIN)/python -m pytest tests/cluster -s
+
+.PHONY: cluster-system
+cluster-system:
+	@$(call need,$(DEBIAN_CLUSTER))
+
+.PHONY: envtest
+envtest: ## build etcd and the Kubernetes programs from their Go modules (needs Go, minutes)
+	@if ! command -v go >/dev/null; then echo "make: envtest needs Go, which is not here" >&2; exit 1; fi
+	@tests/cluster/envtest/build.sh $(ENVTEST)
