@@ -40,10 +40,16 @@ class OwnFinding:
     culprit: str
     summary: str
     next_step: str | None = None
+    pod: str | None = None
+    """Whose pairs it breaks, where the culprit is something else: an address that two pods hold."""
 
     @property
     def name(self) -> str:
         return f"{self.id}:{self.culprit}"
+
+    @property
+    def broken(self) -> str:
+        return self.pod or self.culprit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

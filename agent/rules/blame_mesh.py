@@ -84,8 +84,8 @@ def faulty_pods(reports: Iterable[NodeReport]) -> dict[str, OwnFinding]:
     found: dict[str, OwnFinding] = {}
     for report in reports:
         for one in report.pod_findings:
-            if one.id in order and (one.culprit not in found or order[one.id] < order[found[one.culprit].id]):
-                found[one.culprit] = one
+            if one.id in order and (one.broken not in found or order[one.id] < order[found[one.broken].id]):
+                found[one.broken] = one
     return found
 
 

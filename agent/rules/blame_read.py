@@ -14,6 +14,7 @@ from agent.rules.blame_texts import HOST_PATH_CAUSES
 from agent.rules.explain import BREAKS_PAIRS
 from agent.rules.roundup_read import identity_of
 
+_TWICE = "address-duplicate"
 WITNESS_LABEL = "node-role.harvesterhci.io/witness"
 
 
@@ -75,7 +76,7 @@ def _report(
         witness=why_apart == "witness" or (facts is not None and facts.labels.get(WITNESS_LABEL) == "true"),
         has_storage_pods=why_apart is None,
         host_path_findings=tuple(_own(mine, ids=HOST_PATH_CAUSES, scope="node")),
-        pod_findings=tuple(_own(mine, ids=BREAKS_PAIRS, scope="pod")),
+        pod_findings=(*_own(mine, ids=BREAKS_PAIRS, scope="pod"), *_twins(shared, node=node)),
         pair_findings=tuple(_pairs(mine)),
         rows=rows,
     )
@@ -104,7 +105,7 @@ def _row(row: MeshRow) -> Row:
 
 
 def _own(documents: Iterable[Document], *, ids: Iterable[str], scope: str) -> Iterable[OwnFinding]:
-    known = frozenset(ids)
+    known = frozenset(ids) - {_TWICE}
     for one in documents:
         name, culprit = one.get("id"), _text(_subject(one).get(scope))
         if name in known and culprit:
@@ -114,6 +115,18 @@ def _own(documents: Iterable[Document], *, ids: Iterable[str], scope: str) -> It
                 summary=_text(one.get("summary")) or f"{name} on {culprit}",
                 next_step=_text(one.get("next_step")),
             )
+
+
+def _twins(documents: Iterable[Document], *, node: str) -> Iterable[OwnFinding]:
+    """The pods of this node that share their address with another one: who of the two answers is a matter of luck."""
+    for one in documents:
+        subject, culprit = _subject(one), _text(one.get("culprit"))
+        if one.get("id") != _TWICE or not culprit:
+            continue
+        for home, name in (("node", "pod"), ("peer_node", "peer_pod")):
+            pod = _text(subject.get(name))
+            if subject.get(home) == node and pod:
+                yield OwnFinding(id=_TWICE, culprit=culprit, summary=_text(one.get("summary")) or f"{_TWICE} {culprit}", pod=pod)
 
 
 def _pairs(documents: Iterable[Document]) -> Iterable[Identity]:

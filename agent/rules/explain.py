@@ -10,6 +10,7 @@ from agent.model.catalogue import identity
 from agent.model.finding import ActiveFinding, Finding, Scope
 
 BREAKS_PAIRS = (
+    "address-duplicate",
     "grant-missing",
     "interface-missing",
     "interface-down",
@@ -21,7 +22,7 @@ BREAKS_PAIRS = (
     "vlan-wrong",
     "namespace-not-found",
 )
-"""Pod findings that make a pair fail, the most telling first."""
+"""Findings about pods that make a pair fail, the most telling first."""
 
 _STRAYED = ("grant-missing", "interface-missing", "address-mismatch", "address-outside-range")
 _PAIR_FINDINGS = ("peer-unreachable", "peer-port-closed", "large-packets-lost", "packet-loss", "latency-high")

@@ -1,5 +1,6 @@
 """From what the agents answered to the reports that are judged: nothing is assumed of what is not known."""
 
+from dataclasses import replace
 from typing import Any
 
 from roundup_cases import SILENT, cluster, cut_off, finding, names, pair_finding, pair_identity, row, status
@@ -72,6 +73,26 @@ def test_a_pair_that_fails_is_told_by_how_it_failed_not_by_its_last_probe() -> N
     assert (bad.tcp, bad.failing, bad.answered_otherwise) == ("timeout", True, False)
 
 
+def test_who_asks_where_pods_used_to_be_is_no_witness() -> None:
+    """harv41 has lost the API server, and the others' instance-managers have moved since."""
+    broken = {("harv41", peer): row(0, "no_route", http=None, large=None) for peer in NODES[1:]}
+    roundup = cluster(NODES, broken=broken)
+    known = {f"longhorn-system/im-{node}": "192.168.0.3" for node in NODES}
+    # as the rows of these nodes have it, every source is at .2: only what was asked from and at the right place counts
+    here = {one.name: one.rows for one in reports_of(roundup, READY, addresses=known)}
+    assert all(one.stale for rows in here.values() for one in rows)
+    elsewhere = [replace(one, peer_address="192.168.0.9") if one.failing else one for one in roundup.rows]
+    moved = replace(roundup, rows=tuple(replace(one, source_address="192.168.0.3") for one in elsewhere))
+    told = reports_of(moved, READY, addresses=known)
+    assert {one.name: all(row.stale for row in one.rows) for one in told} == {node: node == "harv41" for node in NODES}
+    state = BlameState()
+    for now in (100.0, 110.0, 120.0):
+        found = blame(told, state=state, now=now, interval_seconds=10.0, agent_missing_seconds=90.0)
+        state = found.state
+    assert found.findings == ()
+    assert not any(row.stale for one in reports_of(moved, READY) for row in one.rows)
+
+
 def test_findings_are_sorted_by_what_they_can_explain() -> None:
     pod = {"node": "harv43", "pod": "longhorn-system/im-harv43"}
     statuses = {
@@ -104,6 +125,18 @@ def test_what_the_holder_found_about_a_pod_explains_its_pairs() -> None:
     assert explanations[pair_identity("harv41", "harv43")] == f"grant-missing:{pod}"
     now = reports_of(cluster(NODES, broken=broken), READY, holder_findings=[granted])
     assert [one.id for report in now for one in report.pod_findings] == ["grant-missing"]
+
+
+def test_pairs_of_an_address_that_two_pods_hold_blame_the_address_and_no_way_between_nodes() -> None:
+    """Answers come to one of the two, so that harv41 seems to reach nobody while everybody reaches it."""
+    subject = {"node": "harv41", "pod": "longhorn-system/im-harv41", "peer_node": "harv42", "peer_pod": "longhorn-system/twin"}
+    twice = finding("address-duplicate", scope="cluster", subject=subject, culprit="192.168.0.2", summary="192.168.0.2 was granted twice")
+    broken = {("harv41", peer): row(0, "timeout") for peer in NODES[1:]}
+    without, _, _ = sentence(cluster(NODES, broken=broken))
+    assert without, "else this shows nothing"
+    found, said, explanations = sentence(cluster(NODES, broken=broken, judgement=Judgement(source="harv42", findings=(twice,))))
+    assert (found, said) == ([], "192.168.0.2 was granted twice")
+    assert explanations[pair_identity("harv41", "harv43")] == "address-duplicate:192.168.0.2"
 
 
 def test_the_culprits_own_node_keeps_its_verdict() -> None:
