@@ -59,7 +59,8 @@ class Interfaces:
             not_propagated=scan.not_propagated,
             namespaces=len(scan.result.files),
             skipped=scan.result.skipped[:SKIPPED_KEPT],
-            denied=self._namespaces.denied,
+            # where others open, a single one that does not may be anybody's
+            denied=self._namespaces.denied if scan.result.files else scan.result.barred,
             storage_pods=len(mine),
         )
         publish(
@@ -109,10 +110,11 @@ def _claims(context: Context, one: InspectedPod) -> Iterator[Claim]:
         yield Claim(finding=_namespace_not_found(pod, context.settings.netns_dir), may_start=comparable)
         return
     nad = context.nads.get(pod.grant.nad) if pod.grant else None
-    first = _first_of(context, pod, facts)
+    outside = links.address_outside_range(pod, nad)
+    # of another network it has another on-link route: what is to be mended is the address, not the way to the range
+    first = _first_of(context, pod, facts, with_routes=outside is None or outside.reason != "outside")
     if first is not None:
         yield Claim(finding=first, may_start=comparable or not CATALOGUE[first.id].two_looks)
-    outside = links.address_outside_range(pod, nad)
     if outside is not None:
         yield Claim(finding=outside, may_start=comparable and context.facts.nads.status.state is SourceState.LIVE)
     mac = links.mac_mismatch(pod, facts)
@@ -124,14 +126,14 @@ def _claims(context: Context, one: InspectedPod) -> Iterator[Claim]:
         yield Claim(finding=mtu, may_start=comparable and expected is not None and expected.compared_live)
 
 
-def _first_of(context: Context, pod: StoragePod, facts: NamespaceFacts) -> Finding | None:
+def _first_of(context: Context, pod: StoragePod, facts: NamespaceFacts, *, with_routes: bool) -> Finding | None:
     """The first of the four that hide each other, in the contract's order."""
     peers = [peer for peer in context.pods if peer.uid != pod.uid and peer.grant and pod.grant and peer.grant.nad == pod.grant.nad]
     return (
         links.interface_missing(pod, facts)
         or links.interface_down(pod, facts)
         or links.address_mismatch(pod, facts)
-        or judge_routes(pod, facts, ranges=_ranges(context, pod, facts), peers=peers)
+        or (judge_routes(pod, facts, ranges=_ranges(context, pod, facts), peers=peers) if with_routes else None)
     )
 
 

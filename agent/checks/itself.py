@@ -3,9 +3,10 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from agent.checks.base import GetContext, Outcome, Publish
+from agent.checks.base import Context, GetContext, Outcome, Publish
 from agent.config import Settings
 from agent.edge.host import read_privileges
+from agent.model.finding import Finding
 from agent.rules.itself import impaired, stale_sources
 from agent.rules.ledger import Claim, Look
 
@@ -21,6 +22,7 @@ class Itself:
 
     def __init__(self, *, listen_again: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
         self._listen_again = listen_again
+        self._empty_since: float | None = None
 
     def timeout_seconds(self, settings: Settings) -> float:
         return 10.0
@@ -42,5 +44,14 @@ class Itself:
         begun = context.view.inspected_monotonic_seconds is not None
         sources = context.sources if begun else ()
         stale = stale_sources(context.node, sources, stale_after_seconds=context.settings.api.stale_after_seconds)
-        findings = [*([impairment] if impairment else []), *stale]
-        publish(Outcome(look=Look(claims=tuple(Claim(finding=finding) for finding in findings)), parts={"own": own}))
+        may_start = self._believed(impairment, context)
+        claims = [Claim(finding=impairment, may_start=may_start)] if impairment else []
+        publish(Outcome(look=Look(claims=(*claims, *(Claim(finding=finding) for finding in stale))), parts={"own": own}))
+
+    def _believed(self, impairment: Finding | None, context: Context) -> bool:
+        """An empty folder is believed at a second look: right after a node's boot the API still tells of the pods from before."""
+        if impairment is None or impairment.reason != "netns_dir_empty":
+            self._empty_since = None
+            return True
+        self._empty_since = context.now if self._empty_since is None else self._empty_since
+        return context.now - self._empty_since >= context.settings.thresholds.disagreement_seconds

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from agent.edge.mounts import propagation_of
+from agent.edge.mounts import cut_off
 from agent.edge.netlink import read_addresses, read_namespace
 from agent.edge.netns import Entrance, NamespaceDenied, NamespaceError, NamespaceGone, ScanResult, scan
 from agent.model.net import NamespaceFacts, NamespaceFile
@@ -43,7 +43,7 @@ class Namespaces:
 
     async def look(self) -> Scan:
         """What is there now. Never raises for a single file."""
-        not_propagated = tuple(path for path in self._directories if propagation_of(path) not in ("shared", "slave"))
+        not_propagated = cut_off(self._directories)
         if not_propagated:
             return Scan(result=ScanResult(), not_propagated=not_propagated)
         return Scan(result=await asyncio.wrap_future(scan(self._directories, self._entrance)), not_propagated=())

@@ -91,6 +91,11 @@ def propagation_of(path: str, *, mounts: Iterable[Mount] | None = None) -> Propa
     return mount.propagation if mount else None
 
 
+def cut_off(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those that are there and that no change outside reaches. One that is missing is found missing by whoever lists it."""
+    return tuple(path for path in paths if os.path.exists(path) and propagation_of(path) not in ("shared", "slave"))
+
+
 def namespaces_below(directory: str, mounts: Iterable[Mount]) -> tuple[str, ...]:
     """Paths below `directory` (free of symlinks) on which a namespace of any kind is mounted, each once."""
     inside = (mount.path for mount in mounts if mount.filesystem == "nsfs" and not mount.path.endswith(_DELETED))

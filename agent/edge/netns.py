@@ -52,6 +52,7 @@ T = TypeVar("T")
 
 EXIT_CANNOT_RETURN = 70
 """EX_SOFTWARE of sysexits.h."""
+MAX_BARRED = 4
 MAX_ENTRIES = 4096
 """A directory; a node runs 110 to 250 pods, and each entry costs the thread some 25 µs."""
 
@@ -184,6 +185,8 @@ class ScanResult:
     """Directories that could not be listed; also in `skipped`, with the reason."""
     denied: int = 0
     """How many of `skipped` are network namespaces that we may not enter: CAP_SYS_ADMIN is missing."""
+    barred: tuple[str, ...] = ()
+    """What `denied` counts, and directories that we may not list, each with why; the first few."""
 
 
 def scan(dirs: Sequence[str], entrance: Entrance) -> Future[ScanResult]:
@@ -198,9 +201,11 @@ def _scan(dirs: Sequence[str], entrance: Entrance) -> ScanResult:
     found: dict[tuple[int, int], NamespaceFile] = {}
     skipped: list[tuple[str, str]] = []
     missing: list[str] = []
+    barred: list[str] = []
     denied = 0
     for directory in dict.fromkeys(dirs):
-        paths, complaint = _list(directory)
+        paths, complaint, permitted = _list(directory)
+        barred += [] if permitted else [f"{directory}: {complaint}"]
         if complaint:
             skipped.append((directory, complaint))
             if not paths:
@@ -211,26 +216,30 @@ def _scan(dirs: Sequence[str], entrance: Entrance) -> ScanResult:
                 file = entrance.identify(path)
             except NamespaceError as error:
                 skipped.append((_printable(path), error.reason))
-                denied += isinstance(error, NamespaceDenied)
+                if isinstance(error, NamespaceDenied):
+                    denied += 1
+                    barred.append(str(error))
                 continue
             first = found.setdefault(file.key, file)
             if first is not file:
                 skipped.append((path, f"the same namespace as {first.path}"))
-    return ScanResult(files=tuple(found.values()), skipped=tuple(skipped), missing=tuple(missing), denied=denied)
+    return ScanResult(
+        files=tuple(found.values()), skipped=tuple(skipped), missing=tuple(missing), denied=denied, barred=tuple(barred[:MAX_BARRED])
+    )
 
 
-def _list(directory: str) -> tuple[list[str], str]:
-    """Paths of the entries, symlinks last, and what is to be said of the directory itself, or nothing."""
+def _list(directory: str) -> tuple[list[str], str, bool]:
+    """Paths of the entries, symlinks last; what is to be said of the directory itself, or nothing; and whether we may list it."""
     entries: list[tuple[bool, str]] = []
     try:
         with os.scandir(directory) as listing:
             for entry in listing:
                 if len(entries) == MAX_ENTRIES:
-                    return [path for _, path in sorted(entries)], f"more than {MAX_ENTRIES} entries: the others were not looked at"
+                    return [path for _, path in sorted(entries)], f"more than {MAX_ENTRIES} entries: the others were not looked at", True
                 entries.append((entry.is_symlink(), entry.path))
     except (OSError, ValueError) as error:
-        return [], f"cannot be listed: {getattr(error, 'strerror', None) or error}"
-    return [path for _, path in sorted(entries)], ""
+        return [], f"cannot be listed: {getattr(error, 'strerror', None) or error}", not isinstance(error, PermissionError)
+    return [path for _, path in sorted(entries)], "", True
 
 
 def _refuse_other_kinds(path: str) -> None:

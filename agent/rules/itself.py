@@ -18,7 +18,7 @@ def impaired(node: str, own: OwnFacts) -> Finding | None:
         causes.append(
             (
                 "capability_missing",
-                f"the agent runs without {' and '.join(f'CAP_{name}' for name in missing)}",
+                f"it runs without {' and '.join(f'CAP_{name}' for name in missing)}",
                 f"CAP_{', CAP_'.join(NEEDED_CAPABILITIES)}",
                 "compare the DaemonSet's securityContext.capabilities.add with the manifest; an admission policy may drop them",
             )
@@ -32,45 +32,46 @@ def impaired(node: str, own: OwnFacts) -> Finding | None:
                 "set mountPropagation: HostToContainer on the volume mount of netns_dir, and restart the agent",
             )
         )
-    elif own.storage_pods and not own.namespaces:
-        said = f"; {own.skipped[0][0]}: {own.skipped[0][1]}" if own.skipped else ""
+    elif own.storage_pods and not own.namespaces and not own.denied:
         causes.append(
             (
                 "netns_dir_empty",
-                f"no file under {', '.join(own.directories)} opens as a network namespace{said}",
+                f"no file under {', '.join(own.directories)} opens as a network namespace",
                 f"the namespaces of {own.storage_pods} storage pods of this node",
                 f"set netns_dir to where the container runtime keeps them; on {node}: `ls -l {' '.join(own.directories)}`",
             )
         )
-    if own.denied:
+    if own.denied and "SYS_ADMIN" not in missing:  # else it follows from that
         causes.append(
             (
                 "access_denied",
-                f"the kernel refuses entry to {len(own.denied)} network namespaces: {own.denied[0]}",
-                "setns(2) works with CAP_SYS_ADMIN",
-                f"look for a seccomp or LSM profile on the agent's pod, and on {node}: `dmesg | tail -50`",
+                f"the kernel keeps it out of {f'{len(own.denied)} places, e.g. ' if own.denied[1:] else ''}{own.denied[0]}",
+                f"{', '.join(own.directories)} can be listed, and setns(2) works with CAP_SYS_ADMIN",
+                f"look at the owner and mode of the directory, and for a seccomp or LSM profile on the agent's pod; on {node}: "
+                f"`ls -ld {' '.join(own.directories)}` `dmesg | tail -50`",
             )
         )
     if own.taken:
         causes.append(
             (
                 "port_taken",
-                f"the agent cannot listen on {own.taken[0]}",
-                "every address of `listen` is the agent's own",
-                f"find out whose it is; on {node}: `ss -ltnp` and give the agent another address in `listen`",
+                f"it cannot listen on {own.taken[0]}",
+                "every address that it is set to listen on is its own",
+                f"find out whose it is; on {node}: `ss -ltnp` then end that, or give the agent another address (setting listen)",
             )
         )
     if not causes:
         return None
     reason, seen, expected, step = causes[0]
+    unopened = [f"{path}: {why}" for path, why in own.skipped[:1]] if reason == "netns_dir_empty" else []
     return make(
         "agent-impaired",
         subject=Subject(node=node),
         reason=reason,
-        summary=f"the agent on {node} cannot look properly: {seen}",
+        summary=f"the agent on {node} is impaired: {seen}",
         seen=seen,
         expected=expected,
-        evidence=tuple(cause[1] for cause in causes[1:]),
+        evidence=(*unopened, *(cause[1] for cause in causes[1:])),
         next_step=step,
         clears_when="the cause is gone at the next inspection",
     )

@@ -135,7 +135,7 @@ def mtu_mismatch(pod: StoragePod, facts: NamespaceFacts, *, expected: ExpectedMt
         reason="below" if link.mtu_bytes < expected.mtu_bytes else "above",
         summary=f"{pod.interface} of {short(pod.key)} on {pod.node} has MTU {link.mtu_bytes}, {expected.said_by} {expected.mtu_bytes}",
         seen=f"mtu {link.mtu_bytes}",
-        expected=f"mtu {expected.mtu_bytes} ({expected.said_by})",
+        expected=f"mtu {expected.mtu_bytes}, as {expected.said_by}",
         next_step=f"an MTU that was changed reaches running pods only when they are made anew; {_recreate(pod)}",
         clears_when="both are the same",
     )

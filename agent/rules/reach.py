@@ -109,17 +109,23 @@ def judge(state: PairState, *, port: int, pods: PodsView) -> Finding | None:
     reason = state.failed_as
     if not state.failing or reason is None:
         return None
-    return _closed(state, reason, port) if reason in _CLOSED else _unreachable(state, reason, port, pods)
+    return _closed(state, reason, port, pods) if reason in _CLOSED else _unreachable(state, reason, port, pods)
 
 
-def _closed(state: PairState, reason: Reason, port: int) -> Finding:
+def _closed(state: PairState, reason: Reason, port: int, pods: PodsView) -> Finding:
     peer = state.pair.peer
+    summary = f"{state.pair.source.node} reaches {peer.node}, but {_words(state.pair, reason, port)} ({short(peer.key)})"
+    if pods.stale:
+        summary = (
+            f"{_words(state.pair, reason, port)}, where {short(peer.key)} was {pods.age_seconds:.0f} s ago; it may be another pod's by now"
+        )
     return make(
         "peer-port-closed",
         subject=_subject(state.pair),
         network=peer.network,
+        severity=Severity.INFO if pods.stale else None,
         reason=reason,
-        summary=f"{state.pair.source.node} reaches {peer.node}, but {_words(state.pair, reason, port)} ({short(peer.key)})",
+        summary=summary,
         seen=f"{_seen(state, reason, port)}; the way there works",
         expected=f"port {port} of {peer.address} accepts connections",
         next_step=f"look at the pod, then at its log: `kubectl -n {peer.record.namespace} get pod {peer.record.name} -o wide` "
@@ -169,7 +175,8 @@ def _unreachable_step(pair: Pair, reason: Reason, *, answered: bool, port: int) 
     if answered:
         return f"something filters or does not serve port {port}: `kubectl -n {peer.record.namespace} logs {peer.record.name} --tail=50`"
     if reason in (Reason.NET_UNREACHABLE, Reason.NO_SOURCE_ADDRESS):
-        return f"look at the source pod: `kubectl -n {source.record.namespace} exec {source.record.name} -- ip route`"
+        shown = "ip route" if reason is Reason.NET_UNREACHABLE else "ip addr"
+        return f"look at the source pod: `kubectl -n {source.record.namespace} exec {source.record.name} -- {shown}`"
     if reason is Reason.NO_ROUTE:
         return (
             f"ask another node whether it reaches {peer.node} (any agent: /cluster); then look at {peer.node}'s /interfaces, "

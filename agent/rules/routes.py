@@ -128,17 +128,24 @@ def _missing(
     whole = sum(piece.last - piece.first + 1 for piece in pieces) == network.num_addresses
     part = str(network) if whole else f"{_stretch(pieces[0], network)} of {network}"
     instead = describe(pieces[0].best, facts) if pieces[0].best else "no route at all"
+    kubectl = f"kubectl -n {pod.record.namespace}"
+    bare = not any(route.kind == "unicast" and route.to.version == network.version for route in facts.routes)
     return make(
         "route-missing",
         subject=pod_subject(pod),
         network=pod.network,
         reason="none" if whole else "partial",
         affects=None if whole else _hit(peers, network, pieces),
-        summary=f"{short(pod.key)} on {pod.node} has no route for {part} over {pod.interface}",
+        summary=f"{short(pod.key)} on {pod.node} has no route for {part} over {pod.interface}" + (", nor any other route" if bare else ""),
         seen=f"packets for {part} take: {instead}",
         expected=f"{network} dev {pod.interface} scope link src {pod.address}",
-        next_step=f"look at the pod's routes: `kubectl -n {pod.record.namespace} exec {pod.record.name} -- ip route` and put it back: "
-        f"`kubectl -n {pod.record.namespace} exec {pod.record.name} -- ip route replace {network} dev {link.name} src {pod.address}`",
+        next_step=f"look at the pod's routes: `{kubectl} exec {pod.record.name} -- ip route` and put it back: "
+        f"`{kubectl} exec {pod.record.name} -- ip route replace {network} dev {link.name} src {pod.address}`"
+        + (
+            f" then, since the others are gone too, have Longhorn make the pod anew: `{kubectl} delete pod {pod.record.name}`"
+            if bare
+            else ""
+        ),
         clears_when=f"all of {network} is routed on-link over {pod.interface}, or the pod is gone",
     )
 

@@ -157,6 +157,35 @@ async def test_410_again_and_again_does_not_spin(server: KubeServer) -> None:
     assert len(server.queries(watch=True)) == 2
 
 
+async def test_410_right_after_an_outage_does_not_wait_as_long_as_the_outage_had_made_it_wait(server: KubeServer) -> None:
+    """A server that was restarted has forgotten its history: the watch is refused once, and a list would be answered at once."""
+    server.lists = [page(pod("a"))]
+    server.watches = [refuse(500), refuse(500), refuse(500), refuse(410), stream()]
+    async with fake.client_of(server, clock=time.monotonic) as connection:
+        reflector = Reflector(
+            "pods", client=connection, path=PODS, kind=POD, clock=time.monotonic, rng=fake.even(), changed=lambda: None, pace=Pace()
+        )
+        pauses = [await reflector.step() for _ in range(4)]
+        assert pauses[0] < pauses[1] < pauses[2]
+        assert pauses[3] == 0.0
+        async with fake.running(reflector.run()):
+            await until(live(reflector))
+
+
+async def test_a_server_that_only_starts_is_asked_again_soon_after_an_outage(server: KubeServer) -> None:
+    """kube-apiserver answers 429 with Retry-After: 1 while its watch caches fill; one that goes on so is asked ever less often."""
+    starting = refuse(429, "storage is (re)initializing", Retry_After="1")
+    server.lists = [page(pod("a"))]
+    server.watches = [refuse(500), refuse(500), refuse(500), refuse(500), starting, starting, starting, stream()]
+    async with fake.client_of(server, clock=time.monotonic) as connection:
+        reflector = Reflector(
+            "pods", client=connection, path=PODS, kind=POD, clock=time.monotonic, rng=fake.even(), changed=lambda: None, pace=Pace()
+        )
+        pauses = [await reflector.step() for _ in range(7)]
+    assert pauses[4] < pauses[3]
+    assert 1.0 <= pauses[4] <= pauses[5] < pauses[6]
+
+
 async def test_401_and_then_the_kubelet_replaces_the_token(server: KubeServer, tmp_path: Path) -> None:
     server.tokens = {"second-token"}
     server.lists = [page(pod("a"))]

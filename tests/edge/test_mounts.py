@@ -52,6 +52,13 @@ def test_a_mount_that_is_shared_and_slave_counts_as_shared() -> None:
     assert propagation("/run/netns/cni 2") == "shared"
 
 
+def test_a_missing_directory_is_missing_and_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mount cannot be told, and mountPropagation would be the wrong thing to look at."""
+    found: dict[str, mounts.Propagation | None] = {"/": "private", str(tmp_path): None, "/proc": "slave", "/dev": "shared"}
+    monkeypatch.setattr(mounts, "propagation_of", found.get)
+    assert mounts.cut_off([*found, str(tmp_path / "missing"), "with\0zero"]) == ("/", str(tmp_path))
+
+
 def test_of_two_mounts_on_one_path_the_later_is_on_top() -> None:
     table = parse_mountinfo("1 0 0:1 / /run rw shared:1 - tmpfs tmpfs rw\n2 1 0:2 / /run rw - tmpfs tmpfs rw\n")
     found = mount_of("/run/netns", table)

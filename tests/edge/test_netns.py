@@ -1,6 +1,7 @@
 """Going into pods' network namespaces and coming back, and telling namespaces from what only looks like one."""
 
 import asyncio
+import json
 import os
 import socket
 import sys
@@ -290,3 +291,22 @@ def test_a_thread_that_cannot_go_home_ends_the_process(world: NsWorld) -> None:
     done = python(STUCK, str(world.directory))
     assert (done.returncode, done.stdout) == (70, "")
     assert "could not leave a pod's network namespace" in done.stderr
+
+
+CLOSED = """
+import json, sys
+from agent.edge.netns import Entrance, scan
+entrance = Entrance()
+found = scan([sys.argv[1]], entrance).result(60)
+print(json.dumps([len(found.files), found.missing == (sys.argv[1],), list(found.barred)]))
+entrance.close()
+"""
+
+
+def test_a_directory_that_is_closed_to_us_is_not_just_missing(world: NsWorld) -> None:
+    """Root without CAP_DAC_OVERRIDE, as the manifest has it, in front of somebody else's directory."""
+    world.add("pod")
+    world.directory.chmod(0o700)
+    os.chown(world.directory, 65534, 65534)
+    done = python(CLOSED, str(world.directory), before=without("dac_override", "dac_read_search"))
+    assert json.loads(done.stdout) == [0, True, [f"{world.directory}: cannot be listed: Permission denied"]], done.stderr

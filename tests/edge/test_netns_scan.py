@@ -102,6 +102,7 @@ def test_a_directory_that_is_missing_is_said_and_does_not_spoil_the_other(world:
     assert result.missing == (missing, file, "with\0zero")
     assert dict(result.skipped)[missing] == "cannot be listed: No such file or directory"
     assert dict(result.skipped)[file] == "cannot be listed: Not a directory"
+    assert result.barred == ()
 
 
 def test_an_empty_directory_is_empty_not_missing(world: NsWorld, entrance: Entrance) -> None:

@@ -175,4 +175,5 @@ EXPECTATIONS: dict[str, Callable[[Scene], Iterator[Expected]]] = {
     "api-stopped": _sources_stale,
     "api-frozen": _nothing,
     "api-unreachable": _sources_stale,
+    "api-500": _sources_stale,
 }

@@ -11,7 +11,7 @@ import pytest
 from expectations import EXPECTATIONS, Expected, Json, Scene
 
 from agent.lab.client import LabClient
-from agent.lab.faults import CLUSTER_FAMILIES, FAULTS
+from agent.lab.faults import FAULTS
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
@@ -21,10 +21,10 @@ API_SECONDS = 100.0
 LOOK_SECONDS = 0.3
 ROUNDS_AFTER = 2
 """Rounds of probes that pass after everything was found: a surprise that needs two failures in a row shows by then."""
-NEEDS_THE_API = ("link-down", "api-stopped", "api-frozen", "api-unreachable")
+NEEDS_THE_API = ("link-down", "api-stopped", "api-frozen", "api-unreachable", "api-500")
 """Tried with a real kube-apiserver too; the others are the kernel's matter alone."""
 
-NETWORK_FAULTS = [name for name, fault in FAULTS.items() if fault.family not in (*CLUSTER_FAMILIES, "hostpath")]
+NETWORK_FAULTS = [name for name, fault in FAULTS.items() if fault.family in ("interfaces", "network", "api")]
 CASES = [pytest.param("embedded", name, id=f"{name}-embedded") for name in NETWORK_FAULTS] + [
     pytest.param("real", name, id=f"{name}-real", marks=pytest.mark.apiserver) for name in NEEDS_THE_API
 ]

@@ -15,7 +15,7 @@ import pytest_asyncio
 from labtools import missing_for_a_lab
 
 from agent.lab import kernel
-from agent.lab.faults import CLUSTER_FAMILIES, FAULTS
+from agent.lab.faults import FAULTS
 from agent.lab.lab import Lab, LabOptions
 from agent.lab.manifest import DEFAULT_FOLDER
 from agent.lab.plan import BRIDGE, LabPod, make_plan
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing_for_a_lab()), re
 ANSWER_SECONDS = 10.0
 GONE_SECONDS = 20.0
 NO_ROUTE = r"\[Errno 113\]"
-NETWORK_FAULTS = [name for name, fault in FAULTS.items() if fault.family not in (*CLUSTER_FAMILIES, "api")]
+NETWORK_FAULTS = [name for name, fault in FAULTS.items() if fault.family in ("interfaces", "network", "hostpath")]
 
 
 async def _lab(*, nodes: int, folder: Path) -> Lab:

@@ -88,6 +88,15 @@ def test_while_the_pods_are_old_it_is_a_warning_that_names_the_age():
     assert "pods as known 240 s ago" in found.summary
 
 
+def test_while_the_pods_are_old_a_closed_port_may_be_somebody_elses():
+    """Whoever refuses has the address now; nobody here knows who that is."""
+    found = told(after(Reason.REFUSED, Reason.REFUSED), pods=PodsView(stale=True, age_seconds=240))
+    assert found is not None
+    assert (found.id, found.severity) == ("peer-port-closed", Severity.INFO)
+    assert found.summary.startswith("192.168.0.3 refuses port 8500, where ")
+    assert found.summary.endswith(" was 240 s ago; it may be another pod's by now")
+
+
 def test_http_alone_never_makes_a_finding():
     state = after([Reason.OK, result(Reason.TIMEOUT, kind=ProbeKind.HTTP)], [Reason.OK, result(Reason.REFUSED, kind=ProbeKind.HTTP)])
     assert told(state) is None
@@ -98,3 +107,10 @@ def test_http_alone_never_makes_a_finding():
 
 def test_a_failed_probe_leaves_no_latency_behind():
     assert after(Reason.OK, Reason.TIMEOUT).rtt_seconds is None
+
+
+def test_the_next_step_at_the_source_shows_what_is_missing_there():
+    for reason, command in ((Reason.NET_UNREACHABLE, "ip route"), (Reason.NO_SOURCE_ADDRESS, "ip addr")):
+        found = told(after(reason, reason))
+        assert found is not None
+        assert found.next_step.endswith(f"exec instance-manager-a -- {command}`")

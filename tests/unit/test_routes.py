@@ -22,6 +22,16 @@ def test_a_deleted_range_route_is_missing_and_says_where_packets_go_instead():
     assert found.id == "route-missing"
     assert "192.168.0.0/24" in found.summary
     assert "default via 169.254.1.1 dev eth0" in found.seen
+    assert "nor any other" not in found.summary
+
+
+def test_a_pod_without_any_route_is_told_as_that():
+    """Putting the one route back would mend the storage network and leave the pod without its default route."""
+    found = judge_routes(pod(), facts(routes=()), ranges=RANGE)
+    assert found is not None
+    assert (found.id, found.reason) == ("route-missing", "none")
+    assert "nor any other route" in found.summary
+    assert found.next_step.endswith("have Longhorn make the pod anew: `kubectl -n longhorn-system delete pod instance-manager-a`")
 
 
 def test_part_of_the_range_over_eth0_is_shadowed_and_names_the_peers_in_it():

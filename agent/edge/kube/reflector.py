@@ -88,6 +88,8 @@ class Reflector(Generic[T]):
         self._listed = False
         self._list_from = {"resourceVersion": "0"}
         self._failures = 0
+        self._answered = False
+        """In this row of failures the server has once said that it works, and what to do."""
         self._down_since: float | None = None
 
     async def run(self) -> NoReturn:
@@ -209,10 +211,14 @@ class Reflector(Generic[T]):
 
     def _end_row(self, opened_at: float | None) -> None:
         if opened_at is not None and self._clock() - opened_at >= self._pace.steady_seconds:
-            self._failures = 0
+            self._failures, self._answered = 0, False
 
     def _after(self, error: KubeError) -> float:
         """Sort a failure: what has to be done anew, what readers are told, how long to wait."""
+        tells_what_to_do = isinstance(error, Expired) or (isinstance(error, Refused) and error.retry_after_seconds is not None)
+        if tells_what_to_do and not self._answered:
+            # it works again, and only starts (429) or has forgotten its history (410): the pause that an outage has grown to is over
+            self._answered, self._failures = True, 0
         pause = self._pause()
         self._failures += 1
         if isinstance(error, Expired):

@@ -1,14 +1,28 @@
-"""Faults of the Kubernetes API: gone, silent, or out of reach. The storage network itself is fine in all of them."""
+"""Faults of the Kubernetes API: gone, silent, broken, or out of reach. The storage network itself is fine in all of them."""
 
+import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from agent.lab.api import server_context
+from agent.lab.faults.listeners import answering, listening
 from agent.lab.faults.registry import Aim, fault
 from agent.lab.plan import SERVICE_ADDRESS
 from agent.lab.wiring import SWITCH
 
 if TYPE_CHECKING:
     from agent.lab.lab import Lab
+
+INTERNAL_ERROR = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "metadata": {},
+    "status": "Failure",
+    "message": "Internal error occurred: etcdserver: request timed out",
+    "reason": "InternalError",
+    "code": 500,
+}
 
 
 @fault(
@@ -46,3 +60,19 @@ async def api_unreachable(lab: "Lab", aim: Aim) -> AsyncIterator[None]:
     lab.world.nft(SWITCH, f"table inet lab_api {{\n{chains}}}\n")
     yield
     lab.world.nft(SWITCH, "delete table inet lab_api\n")
+
+
+@fault(
+    "api-500",
+    breaks="what listens in the Kubernetes API server's place answers 500 to every request, as one does whose etcd has lost its quorum",
+    findings=(("sources-stale", "observers"),),
+)
+async def api_500(lab: "Lab", aim: Aim) -> AsyncIterator[None]:
+    cert, key = lab.api.certificate()
+    broken = answering("500 Internal Server Error", json.dumps(INTERNAL_ERROR).encode(), media="application/json")
+    await lab.api.stop()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(lab.api.start)  # after the stranger has left
+        place = listening(SERVICE_ADDRESS, 443, netns=lab.world.netns(SWITCH), talk=broken, tls=server_context(cert=cert, key=key))
+        await stack.enter_async_context(place)
+        yield
