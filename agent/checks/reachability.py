@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from agent.checks.base import Context, GetContext, Outcome, Publish
 from agent.config import Settings
+from agent.edge.kube.store import UNNOTICED_SECONDS
 from agent.edge.prober import Prober
 from agent.model.finding import Finding
 from agent.model.mesh import Mesh, PairState
@@ -102,8 +103,12 @@ class Reachability:
         """Publish anew with the pods as they are known now: pairs of departed pods go, at once."""
         context = get_context()
         current = self._current(context)
-        self._states = {key: replace(state, pair=current[key]) for key, state in self._states.items() if key in current}
-        self._failing_as = {key: reason for key, reason in self._failing_as.items() if key[:2] in current}
+        self._states = {
+            key: replace(state, pair=current[key])
+            for key, state in self._states.items()
+            if key in current and _same_way(state.pair, current[key])
+        }
+        self._failing_as = {key: reason for key, reason in self._failing_as.items() if key[:2] in self._states}
         known = [self._states.get(key) or _new_state(pair, context) for key, pair in current.items()]
         self._mesh = replace(self._mesh, pairs=tuple(known))
         publish(Outcome(look=judge(context, known), parts={"mesh": self._mesh, "failures": self._failures}))
@@ -151,8 +156,9 @@ class Reachability:
         if (reason in _REPEATED or mending) and self._repeats_left > 0:
             self._repeats_left -= 1
             await self._sleep(REPEAT_AFTER_SECONDS)
-            if pair.key in self._current(get_context()):
-                await self._probe(pair, get_context, publish)
+            current = self._current(get_context()).get(pair.key)
+            if current is not None:
+                await self._probe(current, get_context, publish)
 
     async def _probe(self, pair: Pair, get_context: GetContext, publish: Publish) -> Reason | None:
         """Ask once; the reason of the TCP probe, None if nothing could be asked.
@@ -186,8 +192,9 @@ class Reachability:
 
     def _take(self, pair: Pair, results: list[ProbeResult], get_context: GetContext, publish: Publish) -> None:
         context = get_context()
-        before = self._states.get(pair.key) or _new_state(pair, context)
-        if pair.key not in self._current(context):
+        current, known = self._current(context).get(pair.key), self._states.get(pair.key)
+        before = known if known is not None and _same_way(known.pair, pair) else _new_state(pair, context)
+        if current is None or not _same_way(current, pair):
             self._mesh = replace(self._mesh, counters=count(self._mesh.counters, results))  # asked, and of nobody's interest any more
         elif not results:
             self._states[pair.key] = reach.not_probed(before, why="the source pod's namespace is not open")
@@ -218,6 +225,11 @@ class Reachability:
 
 
 _REPEATED = frozenset(reason for reason in Reason if reason not in (Reason.OK, Reason.NOT_PROBED))
+
+
+def _same_way(one: Pair, other: Pair) -> bool:
+    """A pod that is given another address, as when its sandbox is made anew, begins without the failures of the old one."""
+    return (one.source.address, one.peer.address) == (other.source.address, other.peer.address)
 
 
 def _new_state(pair: Pair, context: Context) -> PairState:
@@ -270,16 +282,23 @@ def _namespace_of(pair: Pair, context: Context) -> NamespaceFile | None:
 def judge(context: Context, states: list[PairState]) -> Look:
     """Findings of the pairs that fail now."""
     status = context.facts.pods.status
-    stale = status.state is SourceState.STALE and status.age_seconds > context.settings.api.stale_after_seconds
-    pods = reach.PodsView(stale=stale, age_seconds=status.age_seconds)
     claims = []
     for state in states:
         port = context.settings.probe.ports.by_role.get(state.pair.peer.role, 0)
+        pods = reach.PodsView(stale=_may_have_moved(state, context), age_seconds=status.age_seconds)
         finding: Finding | None = reach.judge(state, port=port, pods=pods)
         if finding is not None:
             # ports open a moment after a pod is called Running; the way to it is there before
             claims.append(Claim(finding=finding, may_start=finding.id != "peer-port-closed" or _grown(state.pair, context)))
     return Look(claims=tuple(claims))
+
+
+def _may_have_moved(state: PairState, context: Context) -> bool:
+    """Whether the pods are known from too long ago to say that the peer is still there. What failed before the watch broke does fail."""
+    status = context.facts.pods.status
+    if status.state is not SourceState.STALE or status.age_seconds > context.settings.api.stale_after_seconds:
+        return status.state is SourceState.STALE
+    return state.since_monotonic_seconds > context.now - status.age_seconds - UNNOTICED_SECONDS
 
 
 def _grown(pair: Pair, context: Context) -> bool:

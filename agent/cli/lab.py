@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.parser import Commands, Parser, add_output, usage
 
 if TYPE_CHECKING:
-    from agent.lab.client import LabClient
+    from agent.lab.client import LabClient, Wish
 
 WIDTH = 80
 MOST_NODES = 60
@@ -30,8 +30,20 @@ def register(commands: "Commands[Parser]") -> None:
         "--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings", help="a setting of the agents"
     )
     up.add_argument("--range", metavar="CIDR", help="the storage network's range; a small one can be filled (default: 192.168.0.0/24)")
+    up.add_argument(
+        "--witness", type=_count, default=0, metavar="N", help="how many of the nodes, the last ones, are witnesses (default: 0)"
+    )
+    up.add_argument("--mtu", type=_count, default=1500, metavar="BYTES", help="of the whole storage path (default: 1500)")
+    up.add_argument(
+        "--mode",
+        choices=("on", "off", "applying", "uninitialised"),
+        default="on",
+        help="state of the setting storage-network (default: on)",
+    )
+    up.add_argument("--no-harvester", action="store_false", dest="harvester", help="Longhorn alone: a NAD, and Longhorn's own setting")
+    up.add_argument("--rwx", action="store_true", help="with a network of their own for share-managers and csi-plugins (lhnet2)")
     up.add_argument("--foreground", action="store_true", help="stay until Ctrl-C, then take the lab down")
-    up.add_argument("--manifests", type=Path, metavar="DIR", help="read the agent's DaemonSet from here (default: manifests/base)")
+    up.add_argument("--manifests", type=Path, metavar="DIR", help="read the DaemonSet from here (default: manifests/overlays/harvester)")
     up.add_argument("--agent-command", default="", help=argparse.SUPPRESS)
     _action(actions, "status", _status, "show nodes, pods, addresses and active faults")
     _action(actions, "faults", _faults, "list what can be broken")
@@ -87,6 +99,12 @@ def _node_count(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 6:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number")
+    return int(text)
+
+
 def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -104,35 +122,40 @@ def _up(args: argparse.Namespace) -> int:
     client = _client(args)
     wish = Wish(
         nodes=args.nodes,
-        range=_storage_range(args.range or STORAGE_RANGE, nodes=args.nodes),
+        witnesses=args.witness,
+        range=args.range or STORAGE_RANGE,
+        mtu_bytes=args.mtu,
+        mode=args.mode,
+        harvester=args.harvester,
+        rwx=args.rwx,
         settings=dict(args.settings),
         manifests=args.manifests or DEFAULT_FOLDER,
         command=shlex.split(args.agent_command),
     )
+    _refuse_impossible(wish)
     status = client.up(wish, stay=not args.foreground, note=_note)
     sys.stdout.write(json.dumps(status) + "\n" if args.output == "json" else _welcome(status, args))
     sys.stdout.flush()
     return _stay(client) if args.foreground else 0
 
 
-def _storage_range(text: str, *, nodes: int) -> str:
-    """Ends the program with one line for a range in which this lab cannot be built."""
+def _refuse_impossible(wish: "Wish") -> None:
+    """Ends the program with one line for a cluster that there is not, or a range in which this lab cannot be built."""
     from ipaddress import IPv4Network  # noqa: PLC0415
 
-    from agent.lab.plan import OWN_NETWORKS, make_plan  # noqa: PLC0415
+    from agent.lab.plan import OWN_NETWORKS, ShapeError, plan_of  # noqa: PLC0415
 
     try:
-        IPv4Network(text)
+        own = IPv4Network(wish.range)
     except ValueError as error:
-        usage(f"lhnet-agent lab up: --range: {text} is no IPv4 network such as 192.168.7.0/28: {error}")
+        usage(f"lhnet-agent lab up: --range: {wish.range} is no IPv4 network such as 192.168.7.0/28: {error}")
     try:
-        make_plan(nodes=nodes, storage_range=text)
-    except ValueError as error:
-        usage(f"lhnet-agent lab up: --range: {error}")
+        plan_of(wish.shape())
+    except ShapeError as error:
+        usage(f"lhnet-agent lab up: {error.option}: {error}")
     for network in OWN_NETWORKS:
-        if IPv4Network(text).overlaps(IPv4Network(network)):
-            usage(f"lhnet-agent lab up: --range: {text} overlaps {network}, which the lab itself uses")
-    return text
+        if own.overlaps(IPv4Network(network)):
+            usage(f"lhnet-agent lab up: --range: {wish.range} overlaps {network}, which the lab itself uses")
 
 
 def _note(what: str) -> None:

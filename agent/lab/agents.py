@@ -1,4 +1,4 @@
-"""The agents of the lab: one real process per node, confined and configured as the DaemonSet in manifests/base says.
+"""The agents of the lab: one real process per node, confined and configured as the DaemonSet in the manifests says.
 
 Starts them, restarts them as a kubelet does, and knows when they are ready. It never speaks to an agent except by the HTTP that anybody
 could use.
@@ -38,6 +38,10 @@ class Change:
     without_capabilities: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the manifest's and to the settings of the lab, and stronger than both."""
+    module: str = "agent"
+    """The program, with the manifest's arguments."""
+    without_propagation: bool = False
+    """No volume mount follows the host: what is mounted there later does not appear."""
 
 
 class Agents:
@@ -99,6 +103,11 @@ class Agents:
         """Where curl on this machine reaches the node's agent."""
         return f"http://127.0.0.1:{self._relays[node].local_port}"
 
+    @property
+    def port(self) -> int:
+        """Where each listens, on its node's management address and on loopback."""
+        return self._manifest.port
+
     def log(self, node: str) -> Path:
         return self._folder / "logs" / f"agent-{node}.log"
 
@@ -142,7 +151,7 @@ class Agents:
         change = self._changes.get(node.name, Change())
         environment = {**self._environment(node), **change.environment}
         token = ContainerMount(path=TOKEN_FOLDER, files=self._credentials(), read_only=True)
-        program = self._command or (sys.executable, "-m", "agent", *self._manifest.resolve_arguments(environment))
+        program = self._command or (sys.executable, "-m", change.module, *self._manifest.resolve_arguments(environment))
         return {
             "node_pid": self._world.node_process(node.name).pid,
             "argv": list(program),
@@ -150,7 +159,7 @@ class Agents:
             "capabilities": sorted(self._manifest.capabilities - change.without_capabilities),
             "read_only_root": self._manifest.read_only_root,
             "no_new_privileges": self._manifest.no_new_privileges,
-            "mounts": [asdict(mount) | {"files": dict(mount.files)} for mount in (*self._manifest.mounts, token)],
+            "mounts": [_mount(mount, change) for mount in (*self._manifest.mounts, token)],
             "reachable": [
                 sys.prefix,
                 sys.base_prefix,
@@ -173,6 +182,11 @@ class Agents:
         given = {"KUBERNETES_SERVICE_HOST": SERVICE_ADDRESS, "KUBERNETES_SERVICE_PORT": "443", "PATH": os.defpath, "HOME": "/root"}
         settings = {environment_name(key): value for key, value in self._settings.items()}
         return given | self._manifest.resolve_environment(fields) | settings
+
+
+def _mount(mount: ContainerMount, change: Change) -> dict[str, object]:
+    follows = mount.follows_host and not change.without_propagation
+    return asdict(mount) | {"files": dict(mount.files), "follows_host": follows}
 
 
 def environment_name(key: str) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 
 from agent.lab import folder as folders
 from agent.lab.manifest import DEFAULT_FOLDER as MANIFESTS
-from agent.lab.plan import STORAGE_RANGE
+from agent.lab.plan import STORAGE_RANGE, plan_of
+from agent.model.peers import Mode
 
 START_SECONDS = 180.0
 COMMAND_SECONDS = 60.0
@@ -43,14 +44,27 @@ class Wish:
     """What `up` is asked for."""
 
     nodes: int = 3
+    witnesses: int = 0
+    """How many of the nodes, the last ones, are witnesses."""
     range: str = STORAGE_RANGE
     """Of the storage network. A small one can be filled."""
+    mtu_bytes: int = 1500
+    """Of the whole path: NIC, switch, bridge, veth, pod."""
+    mode: str = Mode.ON
+    harvester: bool = True
+    """False: Longhorn alone."""
+    rwx: bool = False
+    """A network of their own for share-managers and csi-plugins."""
     settings: Mapping[str, str] = field(default_factory=dict)
     manifests: Path = MANIFESTS
     command: Sequence[str] = ()
     ready_timeout_seconds: float = 90.0
     environment: Mapping[str, str] | None = None
     """Of the supervisor; this process' own by default. KUBEBUILDER_ASSETS in it chooses the real Kubernetes API."""
+
+    def shape(self) -> dict[str, Any]:
+        """What the cluster is made like, as JSON."""
+        return {name: getattr(self, name) for name in ("nodes", "witnesses", "range", "mtu_bytes", "mode", "harvester", "rwx")}
 
 
 class LabClient:
@@ -63,13 +77,16 @@ class LabClient:
 
         Raises LabError when it cannot come up; nothing is left then.
         """
+        try:
+            plan_of(wish.shape())
+        except ValueError as error:
+            raise LabError(str(error), status=64) from error
         check_machine()
         ours, theirs = os.pipe()
         life_theirs, life_ours = os.pipe()
         options = {
             "folder": str(self.folder),
-            "nodes": wish.nodes,
-            "range": wish.range,
+            "shape": wish.shape(),
             "settings": dict(wish.settings),
             "manifests": str(wish.manifests.resolve()),
             "command": list(wish.command),

@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 
+from agent.lab.announce import announce
 from agent.lab.apiclient import ApiClient, ApiFailed, WaitTimeout
 from agent.lab.ipam import Address, IpamError, Wording
 from agent.lab.kubelet_pods import granted, lab_pod, running_status
@@ -122,7 +123,7 @@ class Kubelet:
         known = self._running[key]
         if pod is not None and pod["metadata"].get("uid") == known.uid:
             known.leaks = LEAK in (pod["metadata"].get("annotations") or {})
-            if not pod["metadata"].get("deletionTimestamp"):
+            if not pod["metadata"].get("deletionTimestamp") and (pod.get("status") or {}).get("phase") not in _ENDED:
                 return
         if known.node in alive:
             if any(one.key == key and one.uid == known.world_uid for one in self._world.pods):
@@ -165,14 +166,15 @@ class Kubelet:
         key = _key(pod)
         theirs = next((one for one in self._world.pods if one.key == key), None)
         known = self._running.get(key)
-        if theirs is None or (known is not None and known.world_uid == theirs.uid):
-            return
         annotations = pod["metadata"].get("annotations") or {}
+        container_id = annotations.get("cni.projectcalico.org/containerID", "")
+        if theirs is None or (known is not None and (known.world_uid, known.container_id) == (theirs.uid, container_id)):
+            return
         self._running[key] = _Running(
             uid=pod["metadata"]["uid"],
             world_uid=theirs.uid,
             node=node,
-            container_id=annotations.get("cni.projectcalico.org/containerID", ""),
+            container_id=container_id,
             interface=theirs.interface,
             leaks=LEAK in annotations,
         )
@@ -242,6 +244,8 @@ class Kubelet:
         if any(one.key == made.key for one in self._world.pods):
             self._world.remove_pod(made.key)
         self._world.add_pod(made)
+        if made.storage_address and made.mac:
+            announce(self._world.netns(made.key), interface=made.interface, address=made.storage_address, mac=made.mac)
 
     async def _tell(self, pod: Json, made: LabPod, *, request: Request, sandbox: str) -> None:
         """Annotations first: Longhorn looks at them once the pod is Running."""

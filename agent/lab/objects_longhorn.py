@@ -10,12 +10,11 @@ from typing import Any
 from agent.lab.objects_pods import NAD, disk_uuid, stable_uid
 from agent.lab.objects_storage import APPLIED_AT
 from agent.lab.plan import LONGHORN_NAMESPACE, LabNode, LabPlan, LabPod
-from agent.model.peers import Role
+from agent.model.peers import Mode, Role
 
 Json = dict[str, Any]
 
 LONGHORN_SETTINGS = {
-    "storage-network": NAD,
     "storage-network-for-rwx-volume-enabled": "false",
     "priority-class": "system-cluster-critical",
     "v2-data-engine": "false",
@@ -27,6 +26,13 @@ DISK = "default-disk-78fb6f01e1b3c0a2"
 
 def longhorn_setting(name: str, value: str, *, applied: bool = True) -> Json:
     return {**_longhorn("Setting", name), "value": value, "status": {"applied": applied}}
+
+
+def storage_network_setting(plan: LabPlan) -> Json:
+    """Harvester writes it once all volumes are detached; where a person does, Longhorn itself waits for them."""
+    waits = plan.mode is Mode.APPLYING
+    named = plan.mode is Mode.ON or (waits and not plan.harvester)
+    return longhorn_setting("storage-network", NAD if named else "", applied=not (waits and not plan.harvester))
 
 
 def instance_manager(pod: LabPod) -> Json:
@@ -108,9 +114,10 @@ def longhorn_node(node: LabNode) -> Json:
 
 
 def longhorn_objects(plan: LabPlan) -> Iterator[Json]:
+    yield storage_network_setting(plan)
     for name, value in LONGHORN_SETTINGS.items():
         yield longhorn_setting(name, value)
-    for node in plan.nodes:
+    for node in plan.storage_nodes:
         yield longhorn_node(node)
     for pod in plan.pods:
         if pod.role is Role.INSTANCE_MANAGER:

@@ -9,12 +9,23 @@ import json
 import uuid
 from typing import Any
 
-from agent.lab.plan import AGENT_NAMESPACE, LONGHORN_NAMESPACE, NAD_NAME, NAD_NAMESPACE, LabNode, LabPlan, LabPod
-from agent.model.peers import Role
+from agent.lab.plan import (
+    AGENT_NAMESPACE,
+    LONGHORN_NAMESPACE,
+    NAD_NAME,
+    NAD_NAMESPACE,
+    RWX_INTERFACE,
+    RWX_NAD_NAME,
+    LabNode,
+    LabPlan,
+    LabPod,
+)
+from agent.model.peers import Mode, Role
 
 Json = dict[str, Any]
 
 NAD = f"{NAD_NAMESPACE}/{NAD_NAME}"
+RWX_NAD = f"{NAD_NAMESPACE}/{RWX_NAD_NAME}"
 VLAN_CONFIG = "storage-all"
 AGENT_LABEL = "lhnet-agent"
 AGENT_PORT = 9811
@@ -45,22 +56,26 @@ def disk_uuid(node: str) -> str:
     return stable_uid("disk", node)
 
 
-def node_object(node: LabNode, *, ready: str = "True", witness: bool = False) -> Json:
-    """A Kubernetes Node. `ready` is the status of its condition: True, False or Unknown."""
+def node_object(node: LabNode, *, ready: str = "True", witness: bool | None = None, harvester: bool = True) -> Json:
+    """A Kubernetes Node. `ready` is the status of its condition: True, False or Unknown. `witness` goes before what the plan says."""
+    witness = node.witness if witness is None else witness
     labels = {
         "kubernetes.io/hostname": node.name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": "amd64",
-        "harvesterhci.io/managed": "true",
-        "network.harvesterhci.io/mgmt": "true",
         "node-role.kubernetes.io/etcd": "true",
     }
+    if harvester:
+        labels |= {"harvesterhci.io/managed": "true", "network.harvesterhci.io/mgmt": "true"}
     if witness:
         labels["node-role.harvesterhci.io/witness"] = "true"
-    else:
+    elif harvester:
         labels["network.harvesterhci.io/storage"] = "true"
         labels["network.harvesterhci.io/vlanconfig"] = VLAN_CONFIG
         labels["node-role.kubernetes.io/control-plane"] = "true"
+    spec: Json = {"podCIDR": node.pod_cidr, "podCIDRs": [node.pod_cidr]}
+    if witness:
+        spec["taints"] = [{"key": "node-role.kubernetes.io/etcd", "value": "true", "effect": "NoExecute"}]
     reason = "KubeletReady" if ready == "True" else "NodeStatusUnknown"
     return {
         "apiVersion": "v1",
@@ -71,7 +86,7 @@ def node_object(node: LabNode, *, ready: str = "True", witness: bool = False) ->
             "labels": labels,
             "annotations": {"projectcalico.org/IPv4Address": f"{node.management_address}/23"},
         },
-        "spec": {"podCIDR": node.pod_cidr, "podCIDRs": [node.pod_cidr]},
+        "spec": spec,
         "status": {
             "addresses": [
                 {"type": "InternalIP", "address": node.management_address},
@@ -90,7 +105,7 @@ def node_object(node: LabNode, *, ready: str = "True", witness: bool = False) ->
                 "kubeletVersion": "v1.34.2+rke2r1",
                 "machineID": stable_uid("machine", node.name),
                 "operatingSystem": "linux",
-                "osImage": "Harvester v1.7.1",
+                "osImage": "Harvester v1.7.1" if harvester else "SUSE Linux Enterprise Server 15 SP6",
                 "systemUUID": stable_uid("system", node.name),
             },
         },
@@ -210,13 +225,23 @@ def _annotations(plan: LabPlan, pod: LabPod, *, running: bool) -> dict[str, str]
             "cni.projectcalico.org/podIP": f"{pod.pod_ip}/32",
             "cni.projectcalico.org/podIPs": f"{pod.pod_ip}/32",
             "k8s.v1.cni.cncf.io/network-status": network_status_annotation(
-                pod_ip=pod.pod_ip, address=pod.storage_address, mac=pod.mac, mtu_bytes=plan.mtu_bytes, interface=pod.interface
+                pod_ip=pod.pod_ip,
+                address=pod.storage_address,
+                mac=pod.mac,
+                mtu_bytes=plan.mtu_bytes,
+                interface=pod.interface,
+                nad=_nad_of(pod),
             ),
         }
+    if pod.role and pod.namespace == LONGHORN_NAMESPACE and plan.mode is Mode.ON:
+        annotations["k8s.v1.cni.cncf.io/networks"] = networks_annotation(pod.interface, nad=_nad_of(pod))
     if pod.role and pod.namespace == LONGHORN_NAMESPACE:
-        annotations["k8s.v1.cni.cncf.io/networks"] = networks_annotation(pod.interface)
         annotations["longhorn.io/last-applied-tolerations"] = '[{"key":"kubevirt.io/drain","operator":"Exists","effect":"NoSchedule"}]'
     return annotations
+
+
+def _nad_of(pod: LabPod) -> str:
+    return RWX_NAD if pod.interface == RWX_INTERFACE else NAD
 
 
 def _pod_status(phase: str, container: Json, *, pod_ip: str, host_ip: str, ready: bool = True) -> Json:

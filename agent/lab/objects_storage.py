@@ -1,7 +1,7 @@
 """What Harvester, its network controller and whereabouts hold about the storage network of a lab.
 
-A healthy Harvester 1.7 cluster whose setting is applied. Finalizers are left out: nobody in a lab would ever remove them. The NAD keeps
-its `vlan`, as Harvester writes it, although the lab's bridges carry untagged frames.
+A healthy Harvester 1.7 cluster whose setting is applied, unless the plan says otherwise. Finalizers are left out: nobody in a lab would
+ever remove them. The NAD keeps its `vlan`, as Harvester writes it, although the lab's bridges carry untagged frames.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from typing import Any
 
 from agent.lab.objects_pods import NAD, VLAN_CONFIG, container_id
 from agent.lab.plan import BRIDGE, CLUSTER_NETWORK, NAD_NAME, NAD_NAMESPACE, LabPlan, LabPod
+from agent.model.peers import Mode
 
 Json = dict[str, Any]
 
@@ -20,7 +21,10 @@ WHEREABOUTS_NAMESPACE = "kube-system"
 MONITORING_NAMESPACE = "cattle-monitoring-system"
 UPLINK = "ens5"
 APPLIED_AT = "2026-06-02T08:09:17Z"
-SETTING_KEYS = "storage-network.settings.harvesterhci.io"
+SETTING_HOST = "settings.harvesterhci.io"
+SETTING_KEYS = f"storage-network.{SETTING_HOST}"
+WAITS_FOR = "pvc-0a151c59-ffa9-4938-9c86-59ebb296bc88"
+"""The volume that is still attached while the setting is applied."""
 
 
 def setting_value(plan: LabPlan, *, exclude: Sequence[str] = ()) -> str:
@@ -29,29 +33,34 @@ def setting_value(plan: LabPlan, *, exclude: Sequence[str] = ()) -> str:
     return _compact({**value, "exclude": list(exclude)} if exclude else value)
 
 
-def harvester_settings(plan: LabPlan) -> Iterator[Json]:
-    value = setting_value(plan)
-    yield {
-        "apiVersion": "harvesterhci.io/v1beta1",
-        "kind": "Setting",
-        "metadata": {
-            "name": "storage-network",
-            "annotations": {
-                f"{SETTING_KEYS}/hash": sha1(value),
-                f"{SETTING_KEYS}/net-attach-def": NAD,
-                f"{SETTING_KEYS}/old-net-attach-def": "",
-            },
-        },
-        "default": "",
-        "status": {"conditions": [{"type": "configured", "status": "True", "reason": "Completed", "lastUpdateTime": APPLIED_AT}]},
+def storage_setting(plan: LabPlan) -> Json:
+    """Harvester's setting storage-network. One that was switched off looks completed, with the hash of no text at all."""
+    setting: Json = {"apiVersion": "harvesterhci.io/v1beta1", "kind": "Setting", "metadata": {"name": "storage-network"}, "default": ""}
+    if plan.mode is Mode.UNINITIALISED:
+        return setting
+    value = "" if plan.mode is Mode.OFF else setting_value(plan)
+    named = {"hash": sha1(value), "net-attach-def": "" if plan.mode is Mode.OFF else NAD, "old-net-attach-def": ""}
+    return {
+        **setting,
+        "metadata": {"name": "storage-network", "annotations": {f"{SETTING_KEYS}/{key}": text for key, text in named.items()}},
+        "status": {"conditions": [configured(applying=plan.mode is Mode.APPLYING)]},
         "value": value,
     }
-    yield {
-        "apiVersion": "harvesterhci.io/v1beta1",
-        "kind": "Setting",
-        "metadata": {"name": "rwx-network"},
-        "default": '{"share-storage-network":false}',
-    }
+
+
+def configured(*, applying: bool = False, since: str = APPLIED_AT) -> Json:
+    """The setting's one condition. Harvester never says Failed: what lasts too long is what does not work."""
+    if not applying:
+        return {"type": "configured", "status": "True", "reason": "Completed", "lastUpdateTime": since}
+    message = f"waiting for all volumes detached: {WAITS_FOR}"
+    return {"type": "configured", "status": "False", "reason": "In Progress", "message": message, "lastUpdateTime": since}
+
+
+def rwx_setting(*, value: str = "", annotations: dict[str, str] | None = None) -> Json:
+    """Harvester's setting rwx-network, by default as it is before anybody has touched it."""
+    metadata: Json = {"name": "rwx-network", **({"annotations": annotations} if annotations else {})}
+    setting = {"apiVersion": "harvesterhci.io/v1beta1", "kind": "Setting", "metadata": metadata}
+    return {**setting, "default": '{"share-storage-network":false}', **({"value": value} if value else {})}
 
 
 def nad(plan: LabPlan, *, exclude: Sequence[str] = ()) -> Json:
@@ -153,7 +162,7 @@ def ip_pool(plan: LabPlan) -> Json:
                     "ifname": pod.interface,
                 }
                 for pod in plan.pods
-                if pod.storage_address
+                if pod.storage_address and plan.range_of(pod) == plan.range
             },
         },
     }
@@ -165,11 +174,13 @@ def reservation(pod: LabPod) -> Json:
     return {**_whereabouts("OverlappingRangeIPReservation", name), "spec": {"podref": pod.key, "ifname": pod.interface}}
 
 
-def monitoring() -> Iterator[Json]:
-    """What Harvester stops while it applies the setting, running again."""
+def monitoring(*, held: bool = False) -> Iterator[Json]:
+    """What Harvester stops while it applies the setting: running, or held at no replicas with the number to give back."""
+    annotations = {"annotations": {f"{SETTING_KEYS}/replica": "1"}} if held else {}
     for kind, name in (("Prometheus", "rancher-monitoring-prometheus"), ("Alertmanager", "rancher-monitoring-alertmanager")):
-        metadata = {"name": name, "namespace": MONITORING_NAMESPACE}
-        yield {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": metadata, "spec": {"replicas": 1}}
+        metadata = {"name": name, "namespace": MONITORING_NAMESPACE, **annotations}
+        spec = {"replicas": 0 if held else 1}
+        yield {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
 def sha1(text: str) -> str:

@@ -23,7 +23,7 @@ from agent.lab.controlplane import ControlPlaneError
 from agent.lab.faults import FAULTS, FaultError, FaultUsageError
 from agent.lab.lab import Lab, LabOptions
 from agent.lab.manifest import ManifestError
-from agent.lab.plan import make_plan
+from agent.lab.plan import plan_of
 from agent.lab.world import WorldError
 
 REQUEST_LIMIT_BYTES = 1 << 20
@@ -196,7 +196,7 @@ class Guardian:
 def _options(asked: dict[str, Any]) -> LabOptions:
     return LabOptions(
         folder=Path(asked["folder"]),
-        plan=make_plan(nodes=asked["nodes"], storage_range=asked["range"]),
+        plan=plan_of(asked["shape"]),
         manifests=Path(asked["manifests"]),
         settings=asked["settings"],
         command=asked["command"],

@@ -29,7 +29,7 @@ FORWARDING = NO_SOURCE_FILTER | {"net.ipv4.ip_forward": "1"}
 NO_BRIDGE_NETFILTER = {f"net.bridge.bridge-nf-call-{name}": "0" for name in ("iptables", "ip6tables", "arptables")}
 
 
-def switch_lines() -> list[str]:
+def switch_lines(*, mtu_bytes: int = 1500) -> list[str]:
     return [
         "link set lo up",
         f"addr add {SERVICE_ADDRESS}/32 dev lo",
@@ -37,25 +37,29 @@ def switch_lines() -> list[str]:
         f"addr add {MANAGEMENT_GATEWAY}/{MANAGEMENT_NETWORK.prefixlen} dev mgmt",
         "link set mgmt up",
         *(f"link add {name} address {mac(name)} type bridge" for name in (SEGMENT_A, SEGMENT_B)),
-        *(f"link set {name} up" for name in (SEGMENT_A, SEGMENT_B)),
+        *(f"link set {name} mtu {mtu_bytes} up" for name in (SEGMENT_A, SEGMENT_B)),
     ]
 
 
 def cable_lines(node: LabNode, *, netns: str, mtu_bytes: int) -> list[str]:
-    """In the switch: the node's two cables. `netns` is the path of the node's namespace."""
+    """In the switch: the node's two cables, of a witness the one. `netns` is the path of the node's namespace."""
     number = port_number(node)
-    return [
+    lines = [
         f"link add m{number} type veth peer name {MANAGEMENT_NIC} netns {netns}",
-        f"link add s{number} mtu {mtu_bytes} type veth peer name {STORAGE_NIC} mtu {mtu_bytes} netns {netns}",
         f"link set m{number} master mgmt up",
-        f"link set s{number} master {SEGMENT_A} up",
         f"route replace {node.pod_cidr} via {node.management_address}",  # it outlives a node that was switched off
     ]
+    if not node.witness:
+        lines += [
+            f"link add s{number} mtu {mtu_bytes} type veth peer name {STORAGE_NIC} mtu {mtu_bytes} netns {netns}",
+            f"link set s{number} master {SEGMENT_A} up",
+        ]
+    return lines
 
 
 def host_lines(node: LabNode, *, others: Iterable[LabNode], mtu_bytes: int) -> list[str]:
     """In the node, once its cables are there."""
-    return [
+    lines = [
         "link set lo up",
         f"link set {MANAGEMENT_NIC} up",
         f"addr add {node.management_address}/{MANAGEMENT_NETWORK.prefixlen} brd + dev {MANAGEMENT_NIC}",
@@ -64,10 +68,14 @@ def host_lines(node: LabNode, *, others: Iterable[LabNode], mtu_bytes: int) -> l
         f"link add {POD_BRIDGE} address {mac(node.name, POD_BRIDGE)} type bridge",
         f"addr add {node.gateway}/{IPv4Network(node.pod_cidr).prefixlen} brd + dev {POD_BRIDGE}",
         f"link set {POD_BRIDGE} mtu {POD_MTU_BYTES} up",
-        f"link add {BRIDGE} address {mac(node.name, BRIDGE)} type bridge",
-        f"link set {BRIDGE} mtu {mtu_bytes} up",
-        f"link set {STORAGE_NIC} master {BRIDGE} up",
     ]
+    if not node.witness:
+        lines += [
+            f"link add {BRIDGE} address {mac(node.name, BRIDGE)} type bridge",
+            f"link set {BRIDGE} mtu {mtu_bytes} up",
+            f"link set {STORAGE_NIC} master {BRIDGE} up",
+        ]
+    return lines
 
 
 def pod_host_lines(pod: LabPod, *, netns: str, mtu_bytes: int) -> list[str]:

@@ -68,7 +68,8 @@ class World:
 
     @property
     def nodes(self) -> tuple[LabNode, ...]:
-        return tuple(host.node for host in self._hosts.values())
+        """Those that are on, in the plan's order whenever they came."""
+        return tuple(sorted((host.node for host in self._hosts.values()), key=lambda node: node.index))
 
     @property
     def pods(self) -> tuple[LabPod, ...]:
@@ -100,7 +101,7 @@ class World:
         """Everything of the plan. On an error what was made so far is left for `close`."""
         self._switch = kernel.new_netns()
         self.sysctl(SWITCH, FORWARDING)
-        self.ip(SWITCH, *switch_lines())
+        self.ip(SWITCH, *switch_lines(mtu_bytes=self.plan.mtu_bytes))
         for node in self.plan.nodes:
             self._start_host(node)
         for node in self.plan.nodes:
@@ -199,17 +200,23 @@ class World:
         return new
 
     def storage_interface_address(self, pod: LabPod) -> str:
-        return f"{pod.storage_address}/{IPv4Network(self.plan.range).prefixlen}"
+        return f"{pod.storage_address}/{IPv4Network(self.plan.range_of(pod)).prefixlen}"
 
     def show_namespace(self, key: str) -> None:
         """Mounts the pod's namespace under the node's /run/netns."""
         sandbox = self._pods[key]
-        self._order(sandbox.pod.node, {"do": "show", "file": sandbox.pod.netns_name}, netns=sandbox.netns)
+        self.show_file(sandbox.pod.node, sandbox.pod.netns_name, netns=sandbox.netns)
 
     def hide_namespace(self, key: str) -> None:
         """Unmounts it and leaves the empty file, as a runtime does that was interrupted."""
         sandbox = self._pods[key]
-        self._order(sandbox.pod.node, {"do": "hide", "file": sandbox.pod.netns_name, "unlink": False})
+        self.hide_file(sandbox.pod.node, sandbox.pod.netns_name)
+
+    def show_file(self, node: str, name: str, *, netns: int) -> None:
+        self._order(node, {"do": "show", "file": name}, netns=netns)
+
+    def hide_file(self, node: str, name: str) -> None:
+        self._order(node, {"do": "hide", "file": name, "unlink": False})
 
     def open_ports(self, key: str, ports: Iterable[int]) -> None:
         sandbox = self._pods[key]

@@ -86,7 +86,7 @@ def _caveats(view: NodeView) -> Iterator[str]:
     if view.held_back:
         yield (f"{_many(view.held_back, 'finding')} held back while the setting is being applied ({age_text(view.applying_seconds)})")
     if view.mode is Mode.ON and not view.inspected and view.ready:
-        yield "no storage pod runs on this node"
+        yield "a witness: it stores nothing, and no storage pod is expected" if view.witness else "no storage pod runs on this node"
     yield from view.notes
 
 

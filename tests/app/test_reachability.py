@@ -157,6 +157,41 @@ async def test_what_was_still_asked_of_a_peer_that_departs_is_no_failure_of_anyb
     assert len([plan for plan in world.plans[asked:] if plan.kind is ProbeKind.TCP]) == 1
 
 
+async def test_a_pod_that_is_given_another_address_is_asked_there_and_starts_without_failures():
+    world = World()
+    await world.round()
+    world.answers = {kind: Reason.NO_ROUTE for kind in ProbeKind}
+    moved = pod("instance-manager-b", node="harv42", address="192.168.0.9", pod_ip="10.52.1.121")
+    probe = world.probe
+
+    async def moves_meanwhile(plans):
+        results = await probe(plans)
+        if world.pods[1] is not moved:
+            world.pods, world.answers = (world.pods[0], moved), {}
+        return results
+
+    world.probe = moves_meanwhile
+    world.plans = []
+    await world.round()
+    assert world.claims == []
+    asked = [str(plan.target_address) for plan in world.plans if plan.kind is ProbeKind.TCP]
+    assert asked == ["192.168.0.3", "192.168.0.9"]
+    (state,) = world.mesh.pairs
+    assert (state.pair.peer, state.failures, state.tcp) == (moved, 0, Reason.OK)
+    assert world.outcomes[-1].parts["failures"] == ()
+
+
+async def test_a_pair_that_failed_is_mended_when_the_pod_is_given_another_address():
+    world = World()
+    world.answers = {kind: Reason.TIMEOUT for kind in ProbeKind}
+    await world.round()
+    assert world.claims
+    world.pods = (world.pods[0], pod("instance-manager-b", node="harv42", address="192.168.0.9", pod_ip="10.52.1.121"))
+    world.check.refresh(world.context, world.outcomes.append)
+    assert world.claims == []
+    assert [state.tcp for state in world.mesh.pairs] == [None]
+
+
 async def test_a_source_whose_namespace_is_not_open_is_not_probed_and_shows_no_old_success():
     world = World()
     await world.round()
@@ -194,6 +229,19 @@ async def test_while_the_pods_are_stale_it_goes_on_and_says_how_old_they_are():
     (claim,) = world.claims
     assert claim.finding.severity is Severity.WARNING
     assert "300 s ago" in claim.finding.summary
+
+
+async def test_a_pair_that_fails_since_the_watch_broke_may_have_moved_and_one_that_failed_before_has_not():
+    lost = SourceStatus(name="pods", state=SourceState.STALE, age_seconds=20.0)
+    world = World(pods_status=lost)
+    world.answers = {ProbeKind.TCP: Reason.TIMEOUT, ProbeKind.HTTP: Reason.TIMEOUT, ProbeKind.PING: Reason.TIMEOUT}
+    await world.round()
+    (claim,) = world.claims
+    assert (claim.finding.severity, "20 s ago" in claim.finding.summary) == (Severity.WARNING, True)
+    world.now += 100.0
+    await world.round()
+    (claim,) = world.claims
+    assert (claim.finding.severity, "ago" in claim.finding.summary) == (Severity.CRITICAL, False)
 
 
 async def test_an_old_instance_manager_without_port_6060_is_not_asked_by_http():

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from blame_cases import (
+    INTERVAL,
     Rounds,
     World,
     all_down,
@@ -25,6 +26,7 @@ from blame_cases import (
     uplink_down,
 )
 
+from agent.model.blame import BlameState
 from agent.model.catalogue import CATALOGUE
 from agent.model.finding import Severity
 from agent.model.gathered import Silence
@@ -62,7 +64,16 @@ def test_a_vlan_that_the_switch_forgot_has_no_cause_on_the_host_and_is_cut_off_a
     told = judged(world(4, cut(C)))
     assert named(told) == [f"node-cut-off:{C}"]
     assert told.findings[0].seen == f"{A}, {B} and {D} do not reach it, and by its own rows it reaches none of 3 asked"
+    assert told.findings[0].summary.endswith("nothing found wrong on its own side: suspect its switch port or the VLAN there")
+    assert (told.findings[0].next_step or "").startswith(f"look at the VLAN and the link of {C}'s port on the storage switch")
     assert told.verdict_sentence == f"{C} is cut off"
+
+
+def test_nobody_is_sent_to_the_switch_while_something_on_the_node_may_be_the_cause() -> None:
+    cluster = world(4, cut(C))
+    cluster.say(C, pod_findings=(own("mtu-mismatch", f"longhorn-system/im-{C}", "its MTU is another one"),))
+    (finding,) = judged(cluster).findings
+    assert finding.summary == f"{C} is cut off from the storage network"
 
 
 def test_one_round_is_not_enough_and_two_looks_at_once_are_one_round() -> None:
@@ -153,6 +164,27 @@ def test_a_silent_agent_whose_storage_pods_are_reached_is_only_an_agent() -> Non
     (finding,) = rounds.look(cluster).findings
     assert (finding.name, finding.severity, finding.explained_by) == (f"agent-missing:{C}", Severity.WARNING, None)
     assert rounds.look(cluster).verdict_sentence.startswith(f"the agent on {C} has not answered for 95 s")
+
+
+def test_what_nobody_asked_for_before_we_did_is_not_held_against_an_agent() -> None:
+    """Agents are replaced one by one, and the duty moves with them: the last answer that the new judge had is an hour old."""
+    cluster, rounds = world(4, silent={C: Silence.REFUSED}), Rounds()
+    rounds.state = BlameState(watching_since=rounds.now)
+    for number in range(8):
+        cluster.say(C, answer_age_seconds=3600.0 + number * INTERVAL)
+        assert rounds.look(cluster).findings == ()
+    cluster.say(C, answer_age_seconds=3680.0)
+    (missing,) = rounds.look(cluster).findings
+    assert missing.name == f"agent-missing:{C}"
+    assert missing.summary.startswith(f"the agent on {C} has not answered for 90 s")
+
+
+def test_an_agent_that_answered_since_is_missed_from_then_on() -> None:
+    cluster, rounds = world(4, silent={C: Silence.REFUSED}), Rounds()
+    rounds.state = BlameState(watching_since=rounds.now)
+    cluster.say(C, answer_age_seconds=5.0)
+    rounds.look(cluster, rounds=2)
+    assert rounds.state.unanswered_since[C] == rounds.now - INTERVAL - 5.0
 
 
 def test_an_agent_that_never_answered_is_missing_since_we_first_asked() -> None:

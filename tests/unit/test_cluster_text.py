@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,6 +145,21 @@ def test_what_was_never_asked_is_blank_and_nobody_claims_it_works() -> None:
     told = lines(names(3), broken={("harv41", "harv43"): row(0, None, age=None)})
     assert cells(told, "harv41")[:3] == [".", "0.2", "ok"], "the last is the node's own verdict"
     assert told[0] == "storage network ok: 3 nodes, nothing wrong found in 6 node pairs"
+
+
+def test_what_is_held_back_while_the_setting_is_applied_is_counted() -> None:
+    busy = {node: status(node, mode="applying", verdict="unknown", held_back=2) for node in names(3)}
+    told = lines(names(3), broken=cut_off(names(3), "harv43"), statuses=busy)
+    assert " ".join(told[:2]) == (
+        "storage network: cannot tell: the setting is being applied, and 6 findings of the nodes are held back meanwhile"
+    )
+
+
+def test_a_network_that_no_pod_is_attached_to_has_no_nodes_that_reach_each_other() -> None:
+    nodes = names(2)
+    empty = {node: status(node, mode="applying") for node in nodes}
+    roundup = replace(cluster(nodes, statuses=empty), apart=dict.fromkeys(nodes, "no storage pod"), matrix={}, rows=())
+    assert page.sentence(roundup) == "storage network ok: no pod is attached to it yet, the setting is being applied"
 
 
 def test_an_agent_that_does_not_answer_has_a_row_of_dashes_and_leaves_the_question_open() -> None:

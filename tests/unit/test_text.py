@@ -170,3 +170,10 @@ def test_a_shadowing_route_reads_as_ip_route_prints_it():
     hole = Route(to=ip_network("192.168.0.3/32"), kind="blackhole")
     found = judge_routes(pod(), facts(routes=(DEFAULT, *facts().routes, hole)), ranges=[ip_network("192.168.0.0/24")])
     assert "blackhole 192.168.0.3/32" in " ".join(text.paragraph(documents.finding(active(found), now=NOW)).split())
+
+
+def test_a_witness_expects_no_pod_and_says_that_it_is_one():
+    apart = view(inspected=(), mesh=Mesh(), witness=True, ready=True)
+    assert "a witness: it stores nothing, and no storage pod is expected" in text.status(apart, now=NOW, wall=WALL)
+    assert documents.status(apart, now=NOW, wall=WALL)["witness"] is True
+    assert "witness" not in documents.status(view(), now=NOW, wall=WALL)
