@@ -8,7 +8,7 @@ from agent.model.finding import Finding
 from agent.model.holder import HolderFacts
 from agent.model.peers import Network
 from agent.model.records import SourceState
-from agent.rules.demand import count_pods
+from agent.rules.demand import count_pods, places_of
 from agent.rules.ipam import Judged, NadUse, PoolFacts, judge_pools
 from agent.rules.ipam_findings import Limits, nad_findings, pool_findings
 from agent.rules.ipam_grants import address_duplicates
@@ -67,7 +67,7 @@ class Pools:
 
 def _uses(context: Context, holder: HolderFacts) -> Iterator[NadUse]:
     """The NADs in use, with what their network needs, and those that are left of earlier settings."""
-    wanted = sum(one.state in (None, "running", "starting") for one in holder.instance_managers.items)
+    wanted = places_of(holder.instance_managers.items)
     for name, config in context.nads.items():
         network = context.reading.nads.get(name)
         if network is not None and config.whereabouts:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 OBJECTS_KEPT = 20_000
 """Of one list. More volumes than that on one network is no cluster of today."""
 INTERVAL_SECONDS = 60.0
+RETRY_SECONDS = 20.0
+"""After a list that failed: the server may be back long before the next one is due, and until then the last one is called stale."""
 EXPIRED_SECONDS = 5.0
 """Before a list is begun anew whose snapshot the server has forgotten half-way."""
 
@@ -88,7 +90,7 @@ class PagedList(Generic[T]):
             if isinstance(error, Expired):
                 return min(EXPIRED_SECONDS, self._interval_seconds)
             wanted = error.retry_after_seconds if isinstance(error, Refused) else None
-            return max(self._interval_seconds * self._rng.uniform(0.75, 1.0), wanted or 0.0)
+            return max(min(RETRY_SECONDS, self._interval_seconds) * self._rng.uniform(0.75, 1.0), wanted or 0.0)
         return self._interval_seconds * self._rng.uniform(0.9, 1.0)
 
     async def _list(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.model.holder import InstanceManagerRecord
 from agent.model.peers import Network, Role, StoragePod
 from agent.model.pool import Demand
 from agent.rules.ipam_range import Version
@@ -129,6 +130,12 @@ class Counted:
     def demand(self) -> Demand:
         doubling = self.instance_managers + self.backing_image_managers
         return Demand(steady=doubling + self.others, upgrade=2 * doubling + self.others + int(self.upgrade_volume))
+
+
+def places_of(managers: Iterable[InstanceManagerRecord]) -> int:
+    """How many instance-managers Longhorn means to run. In an upgrade a node has an object of each generation for one place."""
+    wanted = (one for one in managers if one.state in (None, "running", "starting"))
+    return len({(one.node_id or one.name, one.type, one.data_engine or "v1") for one in wanted})
 
 
 def count_pods(pods: Iterable[StoragePod], *, network: Network, instance_managers_wanted: int = 0) -> Counted:

@@ -85,6 +85,12 @@ async def test_a_snapshot_that_the_server_forgot_is_asked_for_anew_soon(server: 
     assert replicas.known().status.state == "live"
 
 
+async def test_a_list_that_failed_is_tried_again_long_before_the_next_would_be_due(server: KubeServer, client: KubeClient) -> None:
+    """An API server that was away for a moment must not leave a warning behind for a minute."""
+    server.lists = [refuse(500, "etcd is gone")]
+    assert 10.0 < await replicas_of(client).step() <= 20.0
+
+
 @pytest.mark.parametrize(("code", "state"), [(403, "forbidden"), (404, "absent"), (429, "never"), (500, "never")])
 async def test_why_there_is_no_list_is_told(server: KubeServer, client: KubeClient, code: int, state: str) -> None:
     server.lists = [refuse(code, "told to", Retry_After="59")]

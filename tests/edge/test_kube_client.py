@@ -202,7 +202,7 @@ async def test_dead_connections_are_the_kernels_to_find(server: KubeServer, clie
             name: made[0].getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
             for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
         }
-        assert options == {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
+        assert options == {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 20_000}
         assert made[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 

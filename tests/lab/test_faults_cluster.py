@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from cluster_expectations import EXPECTATIONS, FREE, NAD, POOL, RANGE, TOLERATED, Expected, Json, Scene
-from conftest import AGENT_SETTINGS, missing_for_a_lab
 from lab_clusterworld import Cluster, cluster
+from labtools import AGENT_SETTINGS, missing_for_a_lab
 
 from agent.cli import main
 from agent.lab import traces

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
-from conftest import missing_for_a_lab
 from lab_clusterworld import Cluster, Json, cluster, storage_address
+from labtools import missing_for_a_lab
 
 from agent.lab.faults.objects import image_pod
 from agent.lab.kubelet import LEAK, WORDING

@@ -2,10 +2,11 @@
 
 import pytest
 
+from agent.model.holder import InstanceManagerRecord
 from agent.model.peers import Network, Role, StoragePod
 from agent.model.pool import Demand
 from agent.model.records import PodRecord
-from agent.rules.demand import Cluster, Rwx, count_pods, formula, guide, parse_version, planned, unsupported, whereabouts_of
+from agent.rules.demand import Cluster, Rwx, count_pods, formula, guide, parse_version, places_of, planned, unsupported, whereabouts_of
 
 FIVE = {"nodes": 5, "disks": 10, "images": 10}
 
@@ -111,6 +112,17 @@ def test_two_generations_of_a_manager_are_one_place():
     ]
     assert count_pods(pods, network=Network.STORAGE).demand() == Demand(steady=4, upgrade=7)
     assert count_pods(pods, network=Network.RWX).demand() == Demand(steady=1, upgrade=2)
+
+
+def test_two_generations_of_objects_are_one_place_and_what_is_stopped_is_none():
+    """Else every upgrade would be called one for which there is no room."""
+    managers = [
+        InstanceManagerRecord(name=f"im-{node}-{image}", node_id=node, type="aio", data_engine=engine, image=image, state=state)
+        for node in ("harv41", "harv42")
+        for image, engine, state in (("old", None, "running"), ("new", "v1", "starting"), ("older", "v1", "stopped"), ("new", "v2", None))
+    ]
+    assert places_of(managers) == 4
+    assert places_of([InstanceManagerRecord(name="a"), InstanceManagerRecord(name="b")]) == 2
 
 
 def test_engine_and_replica_managers_and_v2_have_places_of_their_own():

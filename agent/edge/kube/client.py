@@ -37,12 +37,13 @@ LIST_SECONDS = 120.0
 
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
 )
-"""A dead peer is known after 30 s; TCP_USER_TIMEOUT (ms) is the same bound for what we sent and nobody acknowledged."""
+"""A dead peer is known after 20 s; TCP_USER_TIMEOUT (ms) is the same bound for what we sent and nobody acknowledged. Much later, and
+what the peers have become meanwhile would be taken for a fault of the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
