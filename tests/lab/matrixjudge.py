@@ -60,12 +60,13 @@ class Watch:
 
     def _take(self, finding: Json, *, place: str, at: float, present: set[tuple[str, str, str]]) -> None:
         about = [one for one in self.matchers if one.is_about(finding, place=place)]
-        for one in about:
-            if problem := one.problem(finding):
-                self.wrong[one.label] = problem
-            else:
-                self.seen_at.setdefault(one.label, at)
-                self.wrong.pop(one.label, None)
+        problems = {one.label: one.problem(finding) for one in about}
+        for label, problem in problems.items():
+            if not problem:
+                self.seen_at.setdefault(label, at)
+                self.wrong.pop(label, None)
+            elif all(problems.values()):  # else it is what another one waited for
+                self.wrong[label] = problem
         if about or not is_loud(finding):
             return
         key = (place, finding["id"], finding["culprit"])

@@ -52,6 +52,13 @@ def test_another_culprit_is_wrong_and_not_detected() -> None:
     assert "blames longhorn-system/instance-manager-b" in next(iter(seen.wrong.values()))
 
 
+def test_two_of_one_kind_with_two_culprits_are_both_right() -> None:
+    seen = watch(Said(id="node-cut-off", culprit="harv41"), Said(id="node-cut-off", culprit="harv42"))
+    both = (finding("node-cut-off", "harv41", scope="node"), finding("node-cut-off", "harv42", scope="node"))
+    seen.look(told(*both), at=1.0)
+    assert (seen.missing, seen.wrong, seen.false) == ([], {}, {})
+
+
 def test_the_right_finding_in_the_wrong_place_is_missing_and_false() -> None:
     seen = watch(Said(id="interface-down", culprit="{pod}", node="{node}"))
     seen.look(told(finding("interface-down", NAMES["pod"]), node="harv42"), at=1.0)
