@@ -33,8 +33,20 @@ class Claim:
 
 def claims(mesh: MeshView, *, state: BlameState, now: float) -> tuple[Claim, ...]:
     """What this round shows, the widest first."""
+    given_up = [Claim(finding=texts.node_down(mesh, node)) for node in _given_up(mesh, state)]
     if len(mesh.parts) < 2:
-        return ()
+        return tuple(given_up)
+    return (*_of_parts(mesh, state=state, now=now), *given_up)
+
+
+def _given_up(mesh: MeshView, state: BlameState) -> list[str]:
+    """Nodes that were down when Kubernetes or Longhorn ended their pods, minutes later: no pair is left to fail."""
+    were = sorted(key[1] for key, old in state.claims.items() if key[0] == "node-down" and old.standing)
+    reports = {node: mesh.reports[node] for node in were if node in mesh.reports}
+    return [node for node, one in reports.items() if not one.takes_part and _is_silent(one) and one.kube_ready is False]
+
+
+def _of_parts(mesh: MeshView, *, state: BlameState, now: float) -> tuple[Claim, ...]:
     down = _down(mesh)
     core = [node for node in mesh.parts if node not in down]
     made = [_silent(mesh, node, state=state, now=now) for node in sorted(down)]

@@ -86,17 +86,21 @@ def node_cut_off(mesh: MeshView, node: str) -> Finding:
 
 
 def node_down(mesh: MeshView, node: str) -> Finding:
-    report, ways = mesh.reports[node], mesh.nodes[node]
+    report, ways = mesh.reports[node], mesh.nodes.get(node)
     cordoned = report.unschedulable
+    pods = "its storage pods were given up"
+    if ways is not None:
+        pods = f"{names(ways.not_reached_by)} {_verb(ways.not_reached_by, 'do')} not reach it"
     ready = {True: "Ready", False: "not Ready", None: "not known to be Ready"}[report.kube_ready]
     return make(
         "node-down",
         subject=Subject(node=node),
         network=Network.STORAGE,
         severity=Severity.INFO if cordoned else None,
-        summary=f"{node} seems to be down: its agent is silent and nobody reaches its storage pods"
+        summary=f"{node} seems to be down: its agent is silent and "
+        + ("nobody reaches its storage pods" if ways is not None else pods)
         + (" (it is cordoned)" if cordoned else ""),
-        seen=f"{names(ways.not_reached_by)} {_verb(ways.not_reached_by, 'do')} not reach it; its agent is silent; the Node is {ready}",
+        seen=f"{pods}; its agent is silent; the Node is {ready}",
         expected=f"{node} answers on the management or on the storage network",
         next_step=f"look whether it runs: `kubectl get node {node}`, then its console or BMC",
         clears_when=f"its agent answers, or a pair to {node} passes",

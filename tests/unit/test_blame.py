@@ -146,6 +146,30 @@ def test_a_silent_node_that_kubernetes_has_ready_for_90_seconds_is_cut_off_after
     assert named(rounds.look(cluster)) == [f"node-down:{C}"]
 
 
+@pytest.mark.parametrize("size", [4, 2])
+def test_a_dead_node_stays_down_when_its_pods_are_given_up(size: int) -> None:
+    """Five minutes after the power, Kubernetes ends the pods: nobody asks for them any more, and the node is as dead as before."""
+    nodes = [A, B, C, D][:size]
+    dead = nodes[-1]
+    rounds, cluster = Rounds(), world(size, cut(dead), silent={dead: Silence.SILENT})
+    cluster.say(dead, kube_ready=False)
+    assert named(rounds.look(cluster, rounds=30)) == [f"node-down:{dead}"]
+    cluster.missing = lambda row: dead in (row.source_node, row.peer_node)
+    cluster.say(dead, has_storage_pods=False)
+    told = rounds.look(cluster, rounds=30)
+    assert named(told) == [f"node-down:{dead}"]
+    assert "its storage pods were given up" in told.findings[0].summary
+    cluster.silent.clear()
+    assert rounds.look(cluster, rounds=4).findings == (), "its agent answers: the node is back, with no pods yet"
+
+
+def test_a_node_without_storage_pods_is_not_called_down_by_its_silence_alone() -> None:
+    cluster = world(4, silent={D: Silence.SILENT})
+    cluster.say(D, has_storage_pods=False, kube_ready=False)
+    cluster.missing = lambda row: D in (row.source_node, row.peer_node)
+    assert named(judged(cluster, rounds=30)) == []
+
+
 def test_ready_that_was_lost_in_between_counts_from_anew() -> None:
     rounds, cluster = Rounds(), world(4, cut(C), silent={C: Silence.SILENT})
     rounds.look(cluster, rounds=5)
