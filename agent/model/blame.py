@@ -30,6 +30,9 @@ class Row:
     """Since it was last asked; None if it never was."""
     stale: bool = False
     """Older than three rounds: no evidence any more."""
+    peer_address: str | None = None
+    mending: bool = False
+    """It fails, and its last probe passed: one more and it is believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,8 @@ class Claimed:
     last_seconds: float
     """When a round last showed it."""
     standing: bool
+    worded_seconds: float | None = None
+    """When a round last gave the finding its words; `last_seconds` where none kept older ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,8 @@ class BlameState:
     """By node: since when every round saw it Ready."""
     broken_since: Mapping[tuple[str, ...], float] = field(default_factory=lambda: MappingProxyType({}))
     """By node (one name) and by way (source, peer): since when every round saw it broken. What passed before then is no news."""
+    passing_since: Mapping[tuple[str, str], float] = field(default_factory=lambda: MappingProxyType({}))
+    """By way: since when every round that could tell saw it pass after it had been broken; infinite while it is. Else it is not there."""
     watching_since: float | None = None
     """When this judge began to ask everybody each round; None if it always did."""
 

@@ -64,7 +64,7 @@ CATALOGUE: dict[str, Kind] = {
         _kind("monitoring-left-stopped", _CLUSTER, _W),
         _kind("pool-exhausted", _POOL, _C),
         _kind("pool-nearly-full", _POOL, _W),
-        _kind("upgrade-headroom", _POOL, _W),
+        _kind("upgrade-headroom", _POOL, _W, two_looks=True),
         _kind("allocation-orphaned", _POOL, _I, two_looks=True),
         _kind("reservation-orphaned", _POOL, _I, two_looks=True),
         _kind("allocation-missing", _POOL, _W, two_looks=True),

@@ -37,6 +37,7 @@ def blame(
         unanswered_since=blame_rounds.unanswered_since(state.unanswered_since, everybody, now=now, watching_since=state.watching_since),
         ready_since=blame_rounds.ready_since(state.ready_since, everybody, now=now),
         broken_since=state.broken_since,
+        passing_since=blame_rounds.passing_since(state.passing_since, mesh, now=now),
         watching_since=state.watching_since,
     )
     shown = claims(mesh, state=state, now=now)

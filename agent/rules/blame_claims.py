@@ -174,11 +174,15 @@ def _components(mesh: MeshView, excluded: set[str]) -> list[set[str]]:
 
 
 def _one_way(mesh: MeshView, *, state: BlameState, now: float) -> list[Claim]:
-    """Only where the other way passed after this one was first seen broken: while a node goes down, one side knows it before the other."""
+    """Only where both was seen of one time. While a node goes down, one side knows it before the other: the other way must have passed
+    after this one was first seen broken. While it comes back, one side has probed before the other: this one must have failed after the
+    other passed again."""
     ways: Mapping[tuple[str, str], bool] = mesh.ways
     single = []
     for nodes in sorted(nodes for nodes, works in ways.items() if not works):
         back = (nodes[1], nodes[0])
-        if ways.get(back) and now - mesh.passed_age_seconds[back] >= state.broken_since.get(nodes, -inf):
+        if not ways.get(back) or now - mesh.passed_age_seconds[back] < state.broken_since.get(nodes, -inf):
+            continue
+        if now - mesh.failed_age_seconds.get(nodes, inf) >= state.passing_since.get(back, -inf):
             single.append(nodes)
     return [Claim(finding=texts.one_way(mesh, *nodes), weak=nodes in mesh.weak) for nodes in single[:MAX_ONE_WAY]]

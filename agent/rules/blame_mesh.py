@@ -63,6 +63,8 @@ class MeshView:
     """How the pairs of each way fail, where any do."""
     passed_age_seconds: Mapping[Nodes, float]
     """Of each way that works: how long ago a pair of it was last asked and passed."""
+    failed_age_seconds: Mapping[Nodes, float]
+    """Of each way that is broken: how long ago a pair of it was last asked and failed."""
     weak: frozenset[Nodes]
     """Broken ways for which only the source pod's own state speaks."""
     dead_pods: Mapping[str, str]
@@ -125,6 +127,7 @@ def read_mesh(
         nodes=nodes,
         reasons=reasons,
         passed_age_seconds=passed_age,
+        failed_age_seconds=_failed_ages(told),
         weak=frozenset(key for key, works in ways.items() if not works and reasons[key].keys() <= OWN_REASONS),
         dead_pods=dead,
         faulty_pods=faulty,
@@ -152,6 +155,16 @@ def _ways(told: Iterable[tuple[Row, bool]], dead: Mapping[str, str]) -> _Folded:
             ways.setdefault(key, False)
             reasons.setdefault(key, Counter())[str(row.tcp)] += 1
     return ways, reasons, passed_age
+
+
+def _failed_ages(told: Iterable[tuple[Row, bool]]) -> dict[Nodes, float]:
+    """What passes again and is not believed yet does not fail any more."""
+    ages: dict[Nodes, float] = {}
+    for row, passed in told:
+        if not passed and not row.mending:
+            key = (row.source_node, row.peer_node)
+            ages[key] = min(ages.get(key, inf), row.age_seconds or 0.0)
+    return ages
 
 
 def _fade(

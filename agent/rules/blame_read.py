@@ -101,6 +101,8 @@ def _row(row: MeshRow) -> Row:
         answered_otherwise=row.answered_otherwise,
         age_seconds=row.age_seconds,
         stale=row.stale,
+        peer_address=row.peer_address,
+        mending=row.failing and row.tcp == "ok",
     )
 
 

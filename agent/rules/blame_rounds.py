@@ -41,13 +41,24 @@ def advance(
         first = old.first_seconds if old else now
         wait = (WEAK_ROUNDS if claim.weak else SAME_ROUND) * interval_seconds
         again = old is not None and now - first >= wait
-        after[key] = Claimed(finding=claim.finding, first_seconds=first, last_seconds=now, standing=again or topic in inherited)
+        finding, worded = claim.finding, now
+        if old is not None and _names_less(finding, old, now=now, interval_seconds=interval_seconds):
+            finding, worded = old.finding, old.worded_seconds or old.last_seconds
+        standing = again or topic in inherited
+        after[key] = Claimed(finding=finding, first_seconds=first, last_seconds=now, standing=standing, worded_seconds=worded)
     shown = {key[0] for key, one in after.items() if one.standing}
     for key, old in before.items():
         outdated = _topic(key) in topics or "network-down" in shown or (key[0] == "network-down" and shown)
         if old.standing and not outdated and not _contradicted(old.finding, mesh):
             after[key] = old
     return after
+
+
+def _names_less(finding: Finding, old: Claimed, *, now: float, interval_seconds: float) -> bool:
+    """A mended cause is heard of at once, that packets pass only after two probes: meanwhile nobody is sent to the switch."""
+    if finding.id != "node-cut-off" or finding.reason is not None or old.finding.reason is None:
+        return False
+    return old.standing and now - (old.worded_seconds or old.last_seconds) <= HELD_ROUNDS * interval_seconds
 
 
 def _topic(key: Identity) -> Identity:
@@ -106,6 +117,18 @@ def broken_since(before: Mapping[tuple[str, ...], float], mesh: MeshView, *, now
     suspect = min(ENOUGH_WITNESSES, len(mesh.parts) - 1)
     keys: list[tuple[str, ...]] = [*mesh.reasons, *((node,) for node, others in with_whom.items() if len(others) >= suspect)]
     return {key: before.get(key, now) for key in keys}
+
+
+def passing_since(before: Mapping[tuple[str, str], float], mesh: MeshView, *, now: float) -> dict[tuple[str, str], float]:
+    """Since when a way passes that was broken before; infinite while it is broken. A way that always passed is not in it."""
+    parts = set(mesh.parts)
+    since = {way: at for way, at in before.items() if parts.issuperset(way)}
+    for way, works in mesh.ways.items():
+        if not works:
+            since[way] = inf
+        elif since.get(way) == inf:
+            since[way] = now
+    return since
 
 
 def long_broken(since: Mapping[tuple[str, ...], float], *, now: float, probe_interval_seconds: float) -> dict[tuple[str, ...], float]:

@@ -66,7 +66,7 @@ def test_a_vlan_that_the_switch_forgot_has_no_cause_on_the_host_and_is_cut_off_a
     assert told.findings[0].seen == f"{A}, {B} and {D} do not reach it, and by its own rows it reaches none of 3 asked"
     assert told.findings[0].summary.endswith("nothing found wrong on its own side: suspect its switch port or the VLAN there")
     assert (told.findings[0].next_step or "").startswith(f"look at the VLAN and the link of {C}'s port on the storage switch")
-    assert told.verdict_sentence == f"{C} is cut off"
+    assert told.verdict_sentence == f"{C} is cut off, nothing is wrong on its own side"
 
 
 def test_nobody_is_sent_to_the_switch_while_something_on_the_node_may_be_the_cause() -> None:
@@ -81,7 +81,7 @@ def test_one_round_is_not_enough_and_two_looks_at_once_are_one_round() -> None:
     first = rounds.look(cluster, apart=0.5)
     assert first.findings == ()
     assert first.explanations == {}
-    assert first.verdict_sentence == f"{C} is cut off (seen in one round so far)"
+    assert first.verdict_sentence == f"{C} is cut off, nothing is wrong on its own side (seen in one round so far)"
     assert rounds.look(cluster).findings == ()
     assert named(rounds.look(cluster)) == [f"node-cut-off:{C}"]
 
@@ -144,6 +144,35 @@ def test_a_silent_node_that_kubernetes_has_ready_for_90_seconds_is_cut_off_after
     assert named(rounds.look(cluster)) == [f"node-cut-off:{C}"], "the API going away tells nothing new"
     cluster.say(C, kube_ready=False)
     assert named(rounds.look(cluster)) == [f"node-down:{C}"]
+
+
+def test_a_node_that_comes_back_is_not_called_one_way_while_one_side_has_probed_and_the_other_not() -> None:
+    """C's rows pass already; A, B and D have asked twice since the cable is back only in the next round."""
+    rounds, cluster = Rounds(), world(4, cut(C))
+    assert named(rounds.look(cluster, rounds=3)) == [f"node-cut-off:{C}"]
+    cluster.changes = [lambda row: lost(row) if row.peer_node == C and row.source_node != C else row]
+    assert named(rounds.look(cluster)) == [], "rows of 3 s ago, and C passes since just now"
+    cluster.changes = [lambda row: replace(lost(row), mending=True) if row.peer_node == C and row.source_node != C else row]
+    assert named(rounds.look(cluster, rounds=3)) == []
+
+
+def test_a_node_that_comes_back_deaf_is_called_one_way_after_all() -> None:
+    rounds, cluster = Rounds(), world(4, cut(C))
+    rounds.look(cluster, rounds=3)
+    cluster.changes = [deaf(A, C)]
+    assert named(rounds.look(cluster, rounds=3)) == [f"one-way:{A}>{C}"]
+
+
+def test_a_mended_cause_is_kept_until_packets_pass() -> None:
+    rounds, cluster = Rounds(), world(4, cut(C))
+    uplink_down(cluster, C)
+    rounds.look(cluster, rounds=3)
+    cluster.reports.clear()
+    (finding,) = rounds.look(cluster, rounds=2).findings
+    assert "no carrier" in finding.summary
+    assert "switch" not in finding.summary
+    (finding,) = rounds.look(cluster, rounds=4).findings
+    assert "switch port" in finding.summary, "its own side is fine for a while, and nothing passes"
 
 
 @pytest.mark.parametrize("size", [4, 2])
@@ -359,7 +388,8 @@ def test_one_port_that_refuses_proves_the_way() -> None:
     assert told.findings == ()
     assert told.explanations == {}
     assert told.verdict_sentence == (
-        f"backing-image-manager-{B} on {B} does not serve its port; instance-manager-{B} on {B} does not serve its port"
+        f"backing-image-manager-{B} on {B} does not serve its port: all 4 nodes that ask are refused; "
+        f"instance-manager-{B} on {B} does not serve its port: all 3 nodes that ask are refused"
     )
 
 
