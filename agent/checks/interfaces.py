@@ -117,7 +117,7 @@ def _claims(context: Context, one: InspectedPod) -> Iterator[Claim]:
         yield Claim(finding=first, may_start=comparable or not CATALOGUE[first.id].two_looks)
     if outside is not None:
         yield Claim(finding=outside, may_start=comparable and context.facts.nads.status.state is SourceState.LIVE)
-    mac = links.mac_mismatch(pod, facts)
+    mac = links.mac_mismatch(pod, facts, peers=_peers(context, pod))
     if mac is not None:
         yield Claim(finding=mac, may_start=comparable)
     expected = expected_mtu(pod, context.pods, facts=context.facts, reading=context.reading, nad=nad)
@@ -128,13 +128,19 @@ def _claims(context: Context, one: InspectedPod) -> Iterator[Claim]:
 
 def _first_of(context: Context, pod: StoragePod, facts: NamespaceFacts, *, with_routes: bool) -> Finding | None:
     """The first of the four that hide each other, in the contract's order."""
-    peers = [peer for peer in context.pods if peer.uid != pod.uid and peer.grant and pod.grant and peer.grant.nad == pod.grant.nad]
+    peers = _peers(context, pod)
     return (
         links.interface_missing(pod, facts)
         or links.interface_down(pod, facts)
         or links.address_mismatch(pod, facts)
+        or links.address_borrowed(pod, facts, peers=peers)
         or (judge_routes(pod, facts, ranges=_ranges(context, pod, facts), peers=peers) if with_routes else None)
     )
+
+
+def _peers(context: Context, pod: StoragePod) -> list[StoragePod]:
+    """The others with a grant on the pod's NAD."""
+    return [peer for peer in context.pods if peer.uid != pod.uid and peer.grant and pod.grant and peer.grant.nad == pod.grant.nad]
 
 
 def _ranges(context: Context, pod: StoragePod, facts: NamespaceFacts) -> tuple[IPNetwork, ...]:

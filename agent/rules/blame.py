@@ -65,5 +65,12 @@ def _missing(mesh: MeshView, standing: list[Finding], *, state: BlameState, now:
     for report in asked:
         seconds = now - state.unanswered_since.get(report.name, now)
         if not report.answered and seconds >= threshold_seconds:
-            found.append(blame_texts.agent_missing(report, seconds=seconds, alone=alone, why_down=down.get(report.name)))
+            runs, why = _linked(mesh, report), down.get(report.name)
+            found.append(blame_texts.agent_missing(report, seconds=seconds, alone=alone, runs=runs, why_down=why))
     return found
+
+
+def _linked(mesh: MeshView, report: NodeReport) -> bool:
+    """Whether others reach the node's storage pods."""
+    ways = mesh.nodes.get(report.name)
+    return ways is not None and bool(ways.linked)

@@ -6,10 +6,11 @@ seen to work.
 
 from collections.abc import Iterable, Sequence
 
-from agent.model.blame import Row
-from agent.model.finding import Finding, short
+from agent.model.blame import NodeReport, Row
+from agent.model.finding import Finding
 from agent.rules.blame_explain import Explainer
-from agent.rules.blame_mesh import CLOSED_REASONS, MeshView
+from agent.rules.blame_mesh import MeshView
+from agent.rules.blame_pods import closed_ports, dead_pods, of_pods
 from agent.rules.blame_texts import cause, clause, names, quoted
 
 _CLAUSES = 4
@@ -44,12 +45,16 @@ def _of_findings(mesh: MeshView, findings: Iterable[Finding]) -> list[str]:
         elif finding.id == "node-cut-off":
             report = mesh.reports.get(subject.node or "")
             why = cause(report) if report else None
-            clauses.append(f"{subject.node} is cut off" + (f", {clause(why)}" if why else ""))
+            clauses.append(f"{subject.node} is cut off" + (f", {clause(why)}" if why else _nothing_found(report)))
         elif finding.id == "node-down":
             clauses.append(f"{subject.node} seems to be down")
         else:
             clauses.append(finding.summary)
     return clauses + _of_one_ways(one_ways)
+
+
+def _nothing_found(report: NodeReport | None) -> str:
+    return ", nothing found wrong on its own side" if report is not None and report.answered and not report.pod_findings else ""
 
 
 def _of_one_ways(one_ways: Sequence[tuple[str, str]]) -> list[str]:
@@ -67,9 +72,7 @@ def _of_one_ways(one_ways: Sequence[tuple[str, str]]) -> list[str]:
 
 def _left_over(mesh: MeshView, explainer: Explainer) -> list[str]:
     """What the cluster has no finding for. Whatever a claim explains is not told again."""
-    clauses = [
-        f"no pair of {short(pod)} on {node} passes, while another pod of {node} is reached" for pod, node in sorted(mesh.dead_pods.items())
-    ]
+    clauses = dead_pods(mesh)
     broken: set[tuple[str, str]] = set()
     single: list[Row] = []
     for row, passed in mesh.told:
@@ -83,12 +86,7 @@ def _left_over(mesh: MeshView, explainer: Explainer) -> list[str]:
         else:
             broken.add(nodes)
     clauses += _of_ways(mesh, broken)
-    clauses += [
-        f"{short(row.source_pod)} on {row.source_node} does not reach {short(row.peer_pod)} on {row.peer_node}, "
-        "other pairs of these nodes pass"
-        for row in single
-    ]
-    return clauses + _closed_ports(mesh) + _own_faults(mesh)
+    return clauses + of_pods(mesh, single) + closed_ports(mesh) + _own_faults(mesh)
 
 
 def _of_ways(mesh: MeshView, broken: set[tuple[str, str]]) -> list[str]:
@@ -107,19 +105,6 @@ def _of_ways(mesh: MeshView, broken: set[tuple[str, str]]) -> list[str]:
         elif a < b:
             clauses.append(f"{a} and {b} do not reach each other")
     return clauses
-
-
-def _closed_ports(mesh: MeshView) -> list[str]:
-    """One clause a peer, however many find its port closed."""
-    said: dict[str, str] = {}
-    for row in mesh.failing:
-        if row.stale or row.source_pod in mesh.faulty_pods or row.peer_pod in mesh.faulty_pods:
-            continue
-        if row.tcp in CLOSED_REASONS:
-            said[row.peer_pod] = f"{short(row.peer_pod)} on {row.peer_node} does not serve its port"
-        elif row.answered_otherwise:
-            said.setdefault(row.peer_pod, f"{short(row.peer_pod)} on {row.peer_node} answers, but not on its port")
-    return [said[pod] for pod in sorted(said)]
 
 
 def _own_faults(mesh: MeshView) -> list[str]:

@@ -61,16 +61,16 @@ def node_cut_off(mesh: MeshView, node: str) -> Finding:
     others = sorted(ways.broken)
     if report.answered:
         asked = sorted(ways.not_reached_by)
-        seen = f"{names(asked)} {_verb(asked, 'do')} not reach it, and by its own rows it reaches none of {len(ways.cannot_reach)} asked"
+        seen = f"{names(asked)} {_verb(asked, 'do')} not reach it, and it reaches none of the {len(ways.cannot_reach)} that it asks"
     else:
         seen = f"{names(others)} {_verb(others, 'do')} not reach it and its agent is silent, yet Kubernetes has it Ready"
     if report.answered:
         second = "" if report.pod_findings else ", with nothing found wrong on its own side: suspect its switch port or the VLAN there"
-        step = f"look at the VLAN and the link of {node}'s port on the storage switch; then on {node}: `ip -d link show`"
+        step = f"look at the VLAN and the link of {node}'s port on the storage switch, at its host path in {node}'s /interfaces, "
+        step += f"then on {node}: `ip -d link show`"
     else:
         second = "; its management network is silent as well"
-        step = f"on {node}: `ip -d link show`, then the VLAN and the link on its switch ports"
-    step += "; any agent's /interfaces shows its own host path"
+        step = f"look at the VLAN and the link on {node}'s switch ports, then on its console: `ip -d link show`"
     return make(
         "node-cut-off",
         subject=Subject(node=node),
@@ -109,7 +109,7 @@ def node_down(mesh: MeshView, node: str) -> Finding:
 
 def one_way(mesh: MeshView, node: str, peer: str) -> Finding:
     counted = mesh.reasons.get((node, peer), Counter())
-    reasons = sorted(counted)
+    reasons, total = sorted(counted), sum(counted.values())
     return make(
         "one-way",
         subject=Subject(node=node, peer_node=peer),
@@ -117,10 +117,10 @@ def one_way(mesh: MeshView, node: str, peer: str) -> Finding:
         culprit=f"{node}>{peer}",
         reason=reasons[0] if len(reasons) == 1 else None,
         summary=f"{node} does not reach {peer}, the other way works",
-        seen=f"{node} to {peer}: {', '.join(reasons)} ({sum(counted.values())} pairs); {peer} to {node} passes",
+        seen=f"{node} to {peer}: {', '.join(reasons)} ({total} pair{'' if total == 1 else 's'}); {peer} to {node} passes",
         expected="both ways pass",
-        next_step=f"something answers for the wrong side or filters one way: compare the neighbours that {node}'s and {peer}'s pods know, "
-        f"then arp_ignore and filters on both: `kubectl -n longhorn-system get pods -o wide --field-selector spec.nodeName={node}`",
+        next_step=f"something filters one way, or answers ARP for the wrong side: look on {peer} for a filter, arp_ignore and rp_filter: "
+        "`nft list ruleset` `sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.rp_filter`; then the same on " + node,
         clears_when=f"{node} reaches {peer} again, or neither reaches the other",
     )
 
@@ -167,17 +167,18 @@ def network_down(mesh: MeshView, nodes: Sequence[str]) -> Finding:
     )
 
 
-def agent_missing(report: NodeReport, *, seconds: float, alone: bool, why_down: str | None) -> Finding:
-    """`alone`: no other agent answers either; `why_down`: the finding that explains it."""
+def agent_missing(report: NodeReport, *, seconds: float, alone: bool, runs: bool, why_down: str | None) -> Finding:
+    """`alone`: no other agent answers either; `runs`: the node's storage pods answer; `why_down`: the finding that explains it."""
     quiet = report.unschedulable or report.kube_ready is False
     how = {
-        Silence.SILENT: "no packet comes back",
-        Silence.REFUSED: "its address refuses",
+        Silence.SILENT: "no answer comes back",
+        Silence.REFUSED: "its address refuses connections",
         Silence.BROKEN: "the connection breaks off",
         Silence.HTTP: "what listens at its address answers with an HTTP error",
         Silence.BAD_ANSWER: "its answer cannot be read",
         Silence.NO_AGENT: "no agent pod runs there",
     }.get(report.silence or Silence.SILENT, "it does not answer")
+    lost = runs and report.silence is Silence.SILENT
     state = "cordoned" if report.unschedulable else "not Ready" if report.kube_ready is False else ""
     made = make(
         "agent-missing",
@@ -185,9 +186,12 @@ def agent_missing(report: NodeReport, *, seconds: float, alone: bool, why_down: 
         severity=Severity.INFO if quiet else None,
         reason=report.silence.value if report.silence else None,
         summary=f"the agent on {report.name} has not answered for {seconds:.0f} s: {how}" + (f" (the node is {state})" if state else ""),
-        seen=how + ("; no other agent answers either, so it may be the way from here" if alone else ""),
+        seen=how
+        + ("; no other agent answers either, so it may be the way from here" if alone else "")
+        + ("; its storage pods answer, so the node runs" if runs else ""),
         expected=f"an agent that answers on {report.name}, which has storage pods; what it would see is not known",
-        next_step=f"look at its pod: `kubectl get pods -A -o wide --field-selector spec.nodeName={report.name} "
+        next_step=(f"see whether {report.name} answers on the management network: `kubectl get node {report.name}` then " if lost else "")
+        + f"look at its pod: `kubectl get pods -A -o wide --field-selector spec.nodeName={report.name} "
         "-l app.kubernetes.io/name=lhnet-agent`",
         clears_when="it answers, or the node has no storage pod any more",
     )

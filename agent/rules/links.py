@@ -4,6 +4,8 @@ On one pod the first of interface-missing, interface-down, address-mismatch, rou
 it only waits for its second look (contract §5); whoever calls these rules keeps that order.
 """
 
+from collections.abc import Iterable
+
 from agent.model.finding import Finding, short
 from agent.model.net import NamespaceFacts
 from agent.model.peers import StoragePod
@@ -83,6 +85,32 @@ def address_mismatch(pod: StoragePod, facts: NamespaceFacts) -> Finding | None:
     )
 
 
+def address_borrowed(pod: StoragePod, facts: NamespaceFacts, *, peers: Iterable[StoragePod]) -> Finding | None:
+    """Beside its own address the interface carries one that was granted to another live pod: both answer for it."""
+    link = facts.link(pod.interface)
+    if pod.grant is None or link is None:
+        return None
+    granted = pod.grant.addresses
+    mine = {address.interface.ip: address.interface for address in facts.addresses_of(link) if address.interface.ip not in granted}
+    owner = next((peer for peer in peers if peer.record.live and peer.uid != pod.uid and peer.address in mine), None)
+    if owner is None or owner.address is None:
+        return None
+    return make(
+        "address-mismatch",
+        subject=pod_subject(pod),
+        network=pod.network,
+        reason="borrowed",
+        affects=(str(owner.address),),
+        summary=f"{pod.interface} of {short(pod.key)} on {pod.node} also carries {owner.address}, "
+        f"which was granted to {short(owner.key)} on {owner.node}",
+        seen=f"{pod.interface}: {', '.join(str(address.interface) for address in facts.addresses_of(link) if address.scope == 'global')}",
+        expected=f"{pod.address} alone on {pod.interface} (network-status of {pod.grant.nad})",
+        next_step=f"find who added it, then remove it: `kubectl -n {pod.record.namespace} exec {pod.record.name} -- "
+        f"ip address del {mine[owner.address]} dev {pod.interface}`",
+        clears_when=f"{pod.interface} carries {owner.address} no more, or one of the pods is gone",
+    )
+
+
 def address_outside_range(pod: StoragePod, nad: NadConfig | None) -> Finding | None:
     """The granted address is not one that the NAD's IPAM could give: another range, or a part of it that is excluded."""
     if nad is None or not nad.ranges or pod.address is None or any(one.problem for one in nad.ranges):
@@ -106,16 +134,20 @@ def address_outside_range(pod: StoragePod, nad: NadConfig | None) -> Finding | N
     )
 
 
-def mac_mismatch(pod: StoragePod, facts: NamespaceFacts) -> Finding | None:
-    """The interface's MAC is not the granted one: neighbours and duplicate checks go by the granted one."""
+def mac_mismatch(pod: StoragePod, facts: NamespaceFacts, *, peers: Iterable[StoragePod] = ()) -> Finding | None:
+    """The interface's MAC is not the granted one: neighbours and duplicate checks go by the granted one. Where it is that of one of
+    `peers`, bridges and switches give each of the two what is meant for the other."""
     link = facts.link(pod.interface)
     if pod.grant is None or not pod.grant.mac or link is None or not link.mac or link.mac == pod.grant.mac:
         return None
+    twin = next((peer for peer in peers if peer.record.live and peer.uid != pod.uid and peer.grant and peer.grant.mac == link.mac), None)
+    whose = f", which is that of {short(twin.key)} on {twin.node}: packets for one reach the other" if twin else ""
     return make(
         "mac-mismatch",
         subject=pod_subject(pod),
         network=pod.network,
-        summary=f"{pod.interface} of {short(pod.key)} on {pod.node} has MAC {link.mac}, granted was {pod.grant.mac}",
+        reason="twin" if twin else None,
+        summary=f"{pod.interface} of {short(pod.key)} on {pod.node} has MAC {link.mac}" + (whose or f", granted was {pod.grant.mac}"),
         seen=link.mac,
         expected=f"{pod.grant.mac} (network-status of {pod.grant.nad})",
         next_step=_recreate(pod),

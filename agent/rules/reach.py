@@ -139,15 +139,17 @@ def _unreachable(state: PairState, reason: Reason, port: int, pods: PodsView) ->
     # an echo is bound to the device and needs no route: it says nothing where the pod itself has none
     silent = reason in (Reason.NO_ROUTE, Reason.TIMEOUT)
     answered = [word for word, does in (("ping", state.ping is Reason.OK), ("HTTP", state.answered_http)) if does and silent]
-    summary = f"{source.node} does not reach {peer.node} over {source.interface}: {_words(state.pair, reason, port)}"
+    who = f"{short(peer.key)} on {peer.node}"
+    summary = f"{source.node} does not reach {who} over {source.interface}: {_words(state.pair, reason, port)}"
     if answered:
-        summary = f"{source.node} reaches {peer.address} on {peer.node}, which answers {' and '.join(answered)}, not port {port}"
+        summary = f"{source.node} reaches {who}, but {peer.address} answers {' and '.join(answered)}, not port {port}"
     if pods.stale:
         summary += f" (pods as known {pods.age_seconds:.0f} s ago)"
     evidence = [_streak(state)]
-    if state.neighbour_mac:
+    told = state.detail or ""
+    if state.neighbour_mac and state.neighbour_mac not in told:
         evidence.append(f"{state.neighbour_mac} answers ARP for {peer.address}")
-    elif reason is Reason.NO_ROUTE:
+    elif reason is Reason.NO_ROUTE and "ARP" not in told:
         evidence.append(f"no answer to ARP for {peer.address} on {source.interface}")
     return make(
         "peer-unreachable",
@@ -166,8 +168,8 @@ def _unreachable(state: PairState, reason: Reason, port: int, pods: PodsView) ->
 
 def _streak(state: PairState) -> str:
     if state.failures:
-        return f"the last {state.failures} probes failed"
-    return f"{state.successes} probe passed since; it takes two in a row to believe it"
+        return f"the last {state.failures} probes failed" if state.failures > 1 else "the last probe failed"
+    return f"{state.successes} probe{'' if state.successes == 1 else 's'} passed since, too few in a row to believe it"
 
 
 def _unreachable_step(pair: Pair, reason: Reason, *, answered: bool, port: int) -> str:
@@ -182,7 +184,10 @@ def _unreachable_step(pair: Pair, reason: Reason, *, answered: bool, port: int) 
             f"ask another node whether it reaches {peer.node} (any agent: /cluster); then look at {peer.node}'s /interfaces, "
             f"its uplink, and the VLAN on its switch port"
         )
-    return f"something drops packets between {source.node} and {peer.node}: look at filters and MTU, and at {peer.node}'s /interfaces"
+    return (
+        f"packets from {source.address} to {peer.address} are lost on the way: look at MTU and drops in {peer.node}'s /interfaces, "
+        f"then on {peer.node} for a filter: `nft list ruleset`"
+    )
 
 
 def _words(pair: Pair, reason: Reason, port: int) -> str:

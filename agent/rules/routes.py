@@ -164,10 +164,20 @@ def _shadowed(pod: StoragePod, facts: NamespaceFacts, network: IPNetwork, pieces
         seen=f"{len(pieces)} part(s) of {network}, first {_stretch(piece, network)}: {describe(route, facts)}",
         expected=f"all of {network} dev {pod.interface} scope link",
         evidence=(f"peers in that part: {', '.join(hit[:8])}" if hit else "no peer has an address in that part now",),
-        next_step=f"find who added the route, then remove it: `kubectl -n {pod.record.namespace} exec {pod.record.name} -- "
-        f"ip route del {route.to if route else network}`",
+        next_step=_unshadow(pod, facts, route),
         clears_when=f"no other route takes a part of {network}, or the pod is gone",
     )
+
+
+def _unshadow(pod: StoragePod, facts: NamespaceFacts, route: Route | None) -> str:
+    """Names the whole route: the prefix alone may be that of the right one too. Where a policy rule decided, the rule is the stranger."""
+    run = f"kubectl -n {pod.record.namespace} exec {pod.record.name} -- ip"
+    if route is None or route not in facts.routes:
+        return f"a policy rule of the pod decides this, find who added it: `{run} rule`"
+    if route.table != MAIN_TABLE:
+        table = f"`{run} route show table {route.table}`"
+        return f"a policy rule of the pod asks table {route.table} first, find who added it: `{run} rule` {table}"
+    return f"find who added the route, then remove it: `{run} route del {describe(route, facts)}`"
 
 
 def describe(route: Route | None, facts: NamespaceFacts) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.model.finding import Severity, Verdict
+from agent.model.finding import Scope, Severity, Verdict
 from agent.model.gathered import Answered, Document, Judgement, Reply, Silence, Unreachable
 from agent.model.peers import Mode
 from agent.model.records import PodRecord, SourceState
 from agent.model.steps import MeshAnswer, Places, Result, Step, Survey
 from agent.rules.mode import Reading
-from agent.rules.roundup import sort_findings
+from agent.rules.roundup import MESH, sort_findings
 from agent.rules.roundup_read import is_finding, number
 from agent.rules.steps import apart, few, many, not_applicable, plain
 from agent.rules.steps_ready import has_harvester
@@ -29,6 +29,7 @@ _RESULTS = {
     Verdict.WARNING: Result.WARNING,
     Verdict.CRITICAL: Result.CRITICAL,
 }
+_SENTENCE_CHARACTERS = 600
 _UNSAID = (None, "not_probed")
 _KINDS = (("tcp", "TCP"), ("http", "HTTP"), ("large", "large packets"))
 
@@ -56,6 +57,8 @@ class _Told:
     statuses: Mapping[str, Reply]
     apart: frozenset[str]
     findings: tuple[Document, ...]
+    sentence: str = ""
+    """What all of them come to; older agents do not say it."""
     pairs: int = 0
     failing: int = 0
     unknown: int = 0
@@ -86,6 +89,7 @@ def _read(answer: MeshAnswer) -> _Told | None:
         statuses={plain(str(node)): _reply(told) for node, told in nodes.items()},
         apart=frozenset(apart_) if isinstance(apart_, dict) else frozenset(),
         findings=tuple(one for one in findings if is_finding(one)),
+        sentence=plain(said, most=_SENTENCE_CHARACTERS) if isinstance(said := document.get("sentence"), str) else "",
         pairs=sum(_count(row, "pairs") for row in rows),
         failing=sum(_count(row, "failing") for row in rows),
         unknown=sum(_count(row, "pairs") for row in rows if row.get("stale") is True or row.get("tcp") in _UNSAID),
@@ -115,13 +119,12 @@ def _judge(told: _Told, answer: MeshAnswer, *, places: Places) -> Step:
     unmeasured = len(told.taking_part) > 1 and told.pairs <= told.unknown
     if result is Result.OK and unmeasured:
         result = Result.UNKNOWN
-    said = [_worst(wrong[0])] if wrong and result in (Result.WARNING, Result.CRITICAL) else []
+    said = [told.sentence or _worst(wrong[0])] if wrong and result in (Result.WARNING, Result.CRITICAL) else []
     said += _doubts(told, result) if not said and result is not Result.OK else []
     said.append(_pairs_text(told))
     said += [f"{many(explained, 'finding')} explained by that"] if explained and wrong else []
-    said += (
-        [f"{many(len(wrong) - 1, 'more finding')}: {few(dict.fromkeys(plain(str(one['id'])) for one in wrong[1:]))}"] if wrong[1:] else []
-    )
+    more = [one for one in wrong[1:] if not (told.sentence and _is_folded(one, by=wrong[0]))]
+    said += [f"{many(len(more), 'more finding')}: {few(dict.fromkeys(plain(str(one['id'])) for one in more))}"] if more else []
     said += [f"no answer from the agent of {few(told.silent)}"] if told.silent else []
     sentence, commands = _next(wrong, told, result, places=places)
     seen = "; ".join(said) + f" ({_whose(told, answer)})"
@@ -130,6 +133,12 @@ def _judge(told: _Told, answer: MeshAnswer, *, places: Places) -> Step:
     return Step(
         title=TITLE, result=result, seen=seen, expected=EXPECTED, next_step=sentence, commands=(*commands, plain(answer.way.command))
     )
+
+
+def _is_folded(one: Document, *, by: Document) -> bool:
+    """Whether the agents' one sentence speaks of it, perhaps as the reason."""
+    is_reason = one["id"] == by.get("reason") and one.get("culprit") == by.get("culprit")
+    return is_reason or one["id"] in MESH or one.get("scope") == Scope.PAIR
 
 
 def _worst(one: Document) -> str:

@@ -7,21 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.clock import age_text, utc_text
-from agent.model.finding import Scope, Verdict
+from agent.model.finding import Scope, Severity, Verdict
 from agent.model.gathered import Answered, MeshRow, NodePair, Roundup, Unreachable
 from agent.model.peers import Mode
+from agent.rules.blame_early import early_sentence
 from agent.rules.roundup import MESH
 from agent.rules.roundup_matrix import Cell, cell, reach_each_other
 from agent.rules.roundup_read import number
 from agent.serve import cluster_matrix
+from agent.serve.alike import together
 from agent.serve.documents import SCHEMA, Document
-from agent.serve.text import paragraph, wrap
+from agent.serve.text import paragraph, short_name, wrap
 
 _MAX_PARAGRAPHS = 20
 _MAX_CHARACTERS = 2000
 """Of one field of a finding that another agent sent."""
 _MAX_EVIDENCE = 10
 _MAX_EXPLANATIONS = 20
+_JUST_NOW = "the last probe"
+_SUBJECT = "the storage network "
 _TEXTS = ("severity", "id", "scope", "culprit", "summary", "seen", "expected", "next_step", "clears_when", "runbook", "since")
 
 
@@ -34,6 +38,7 @@ def document(roundup: Roundup, *, wall: float, full: bool = False) -> Document:
         "findings_from": roundup.judgement.source,
         "findings_age_seconds": round(roundup.judgement.age_seconds, 1),
         "verdict": roundup.verdict.value,
+        "sentence": plain(_said(roundup)[0]),
         "mode": roundup.mode,
         "nodes": {node: _node(reply) for node, reply in roundup.statuses.items()},
         "apart": dict(roundup.apart),
@@ -90,7 +95,7 @@ def text(roundup: Roundup) -> str:
     told = [wrap(plain(sentence(roundup))), wrap(trust(roundup))]
     table = cluster_matrix.lines(roundup)
     told += ["", *table] if table else []
-    counting = _together(roundup.counting)
+    counting = together(roundup.counting)
     for one in counting[:_MAX_PARAGRAPHS]:
         told += ["", paragraph(tame(one))]
     if len(counting) > _MAX_PARAGRAPHS:
@@ -99,37 +104,77 @@ def text(roundup: Roundup) -> str:
     return "\n".join(told + (["", *aside] if aside else [])) + "\n"
 
 
-def _together(findings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Sources grow old together, with the one API server: one paragraph for all of them, on all nodes."""
-    old = [one for one in findings if one["id"] == "sources-stale"]
-    if len(old) < 2:
-        return list(findings)
-    nodes = sorted({str(one.get("culprit")) for one in old})
-    shown = ", ".join(nodes[:6]) + (f" and {len(nodes) - 6} more" if len(nodes) > 6 else "")
-    first = dict(old[0]) | {"evidence": [*(old[0].get("evidence") or ()), f"{len(old)} sources in all, on {shown}"]}
-    return [first if one is old[0] else one for one in findings if one["id"] != "sources-stale" or one is old[0]]
-
-
 def sentence(roundup: Roundup) -> str:
     """Is it the storage network?"""
+    said, more = _said(roundup)
+    match roundup.verdict:
+        case Verdict.OK:
+            doubt = " so far" if said.startswith(_JUST_NOW) else ""
+            return f"storage network ok{doubt}: {said}"
+        case Verdict.UNKNOWN:
+            return f"storage network: {said}"
+        case Verdict.INACTIVE:
+            return f"storage network {said}"
+    if said.startswith(_SUBJECT):
+        said = f"it {said.removeprefix(_SUBJECT)}"
+    return f"storage network {roundup.verdict.value.upper()}: {said}{more}"
+
+
+def _said(roundup: Roundup) -> tuple[str, str]:
+    """What is wrong and who is to blame, or that nothing is; and how much it leaves unsaid."""
     match roundup.verdict:
         case Verdict.INACTIVE:
-            return "storage network not in use"
+            return "not in use", ""
         case Verdict.OK:
-            return f"storage network ok: {_reach(roundup)}"
+            return _reach(roundup), ""
         case Verdict.UNKNOWN:
-            return f"storage network: cannot tell: {_doubt(roundup)}"
-    word = roundup.verdict.value.upper()
+            return f"cannot tell: {_doubt(roundup)}", ""
     if not roundup.counting:
-        return f"storage network {word}: see the nodes' own words"
-    worst, judgement = roundup.counting[0], roundup.judgement
-    known = judgement.sentence if _is_of_the_mesh(worst) and not _calm(judgement.sentence) else None
+        return "see the nodes' own words", ""
+    worst = roundup.counting[0]
+    known = _judged(roundup, worst) if _is_of_the_mesh(worst) else None
     said = known or str(worst.get("summary") or f"{worst['id']} {worst.get('culprit') or ''}")
     others = [one for one in roundup.counting if one["severity"] == worst["severity"] and one.get("culprit") != worst.get("culprit")]
     if known:
         others = [one for one in others if not _is_of_the_mesh(one)]
-    more = f" (and {len(others)} more {worst['severity']})" if others else ""
-    return f"storage network {word}: {said}{more}"
+    elif worst["id"] == "sources-stale":
+        said, others = _cut_from_the_api(roundup), [one for one in others if one["id"] != "sources-stale"]
+    elif worst.get("scope") in (Scope.POD, Scope.NODE):
+        same = sorted((one for one in [worst, *others] if one["id"] == worst["id"]), key=lambda one: str(one.get("culprit")))
+        others = [one for one in others if one not in same and not any(_touches(one, spoken_of) for spoken_of in same)]
+        said = str(same[0].get("summary") or said) + (
+            f"; the same on {_few([str(one.get('culprit')) for one in same[1:]])}" if len(same) > 1 else ""
+        )
+    plural = "s" if len(others) > 1 and worst["severity"] == Severity.WARNING else ""
+    return said, f" (and {len(others)} more {worst['severity']}{plural})" if others else ""
+
+
+def _cut_from_the_api(roundup: Roundup) -> str:
+    """It is not the storage network, and of that is told how far it is known."""
+    nodes = sorted({str(one.get("culprit")) for one in roundup.counting if one["id"] == "sources-stale"})
+    answering = [node for node, reply in roundup.statuses.items() if isinstance(reply, Answered)]
+    if len(nodes) > 1 and len(nodes) == len(answering):
+        who = "no node hears"
+    else:
+        who = f"{_few(nodes)} {'does' if len(nodes) == 1 else 'do'} not hear"
+    return f"{who} from the API server; {_reach(roundup)}"
+
+
+def _judged(roundup: Roundup, worst: Mapping[str, Any]) -> str | None:
+    """In the judge's words; of pairs that it has not seen fail yet, in those that its rules would find now."""
+    known = roundup.judgement.sentence
+    if known is not None and not _calm(known):
+        return known
+    return early_sentence(roundup) if worst.get("scope") == Scope.PAIR else None
+
+
+def _touches(pair: Mapping[str, Any], worst: Mapping[str, Any]) -> bool:
+    """Whether a failing pair is a matter of the node or pod that a finding already speaks of: it would be counted twice."""
+    ends, subject = pair.get("subject"), worst.get("subject")
+    if pair.get("scope") != Scope.PAIR or not isinstance(ends, dict) or not isinstance(subject, dict):
+        return False
+    name = worst.get("scope")
+    return subject.get(name) is not None and subject.get(name) in (ends.get(name), ends.get(f"peer_{name}"))
 
 
 def _is_of_the_mesh(finding: Mapping[str, Any]) -> bool:
@@ -137,9 +182,9 @@ def _is_of_the_mesh(finding: Mapping[str, Any]) -> bool:
     return finding["id"] in MESH or finding.get("scope") == Scope.PAIR
 
 
-def _calm(said: str | None) -> bool:
+def _calm(said: str) -> bool:
     """Whether the judge had nothing to say of the mesh yet: it looks once a round, and pairs fail in between."""
-    return said is None or said.startswith("storage network")
+    return said.startswith("storage network")
 
 
 def _reach(roundup: Roundup) -> str:
@@ -153,6 +198,8 @@ def _reach(roundup: Roundup) -> str:
         silent = sum(cell(pair.worst) is Cell.NO_HTTP for pair in roundup.matrix.values())
         return f"{len(nodes)} nodes reach each other" + (f", {silent} of {len(roundup.matrix)} node pairs by TCP only" if silent else "")
     bad = sum(cell(pair.worst).fails for pair in roundup.matrix.values())
+    if bad and not any(pair.failing for pair in roundup.matrix.values()):
+        return f"{_JUST_NOW} of {bad} of {len(roundup.matrix)} node pairs failed, which is no finding yet"
     if bad:
         return f"no finding counts, but {bad} of {len(roundup.matrix)} node pairs fail"
     return f"{len(nodes)} nodes, nothing wrong found in {len(roundup.matrix)} node pairs"
@@ -164,13 +211,17 @@ def _doubt(roundup: Roundup) -> str:
         return f"the setting is being applied, and {held} finding{'' if held == 1 else 's'} of the nodes are held back meanwhile"
     silent = [node for node, reply in roundup.statuses.items() if isinstance(reply, Unreachable) and node not in roundup.apart]
     if silent:
-        return f"{', '.join(silent[:3])}{f' and {len(silent) - 3} more' if len(silent) > 3 else ''} did not answer"
+        fine = roundup.matrix and not any(cell(pair.worst).fails for pair in roundup.matrix.values())
+        said = f"{_few(silent)} did not answer"
+        return f"{said}; nothing else found wrong" if fine else said
     unsure = [
         node for node, reply in roundup.statuses.items() if isinstance(reply, Answered) and reply.document["verdict"] == Verdict.UNKNOWN
     ]
-    return (
-        f"{', '.join(unsure[:3])}{f' and {len(unsure) - 3} more' if len(unsure) > 3 else ''} cannot tell yet" if unsure else "no evidence"
-    )
+    return f"{_few(unsure)} cannot tell yet" if unsure else "no evidence"
+
+
+def _few(nodes: Sequence[str]) -> str:
+    return ", ".join(nodes[:3]) + (f" and {len(nodes) - 3} more" if len(nodes) > 3 else "")
 
 
 def trust(roundup: Roundup) -> str:
@@ -194,7 +245,7 @@ def _aside(roundup: Roundup) -> list[str]:
     """Explained findings are counted for each explanation, ignored ones for each reason."""
     counts: dict[str, dict[str, int]] = {}
     for one in roundup.explained:
-        why = f"ignored ({one['ignored']})" if one.get("ignored") is not None else f"explained by {one['explained_by']}"
+        why = f"ignored ({one['ignored']})" if one.get("ignored") is not None else f"explained by {short_name(str(one['explained_by']))}"
         by_id = counts.setdefault(plain(why), {})
         by_id[plain(one["id"])] = by_id.get(plain(one["id"]), 0) + 1
     told = [wrap(f"{why}: {', '.join(f'{many} {name}' for name, many in by_id.items())}", hang="  ") for why, by_id in counts.items()]

@@ -1,7 +1,8 @@
 """Words for curl in an 80-column terminal, worst first, one finding a paragraph. Made from the same view as the JSON."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from agent.clock import age_text, time_of_day_text
 from agent.model.finding import ActiveFinding, Scope, Verdict, short
@@ -10,12 +11,15 @@ from agent.model.peers import Mode
 from agent.model.probe import Reason
 from agent.model.records import SourceState
 from agent.model.view import InspectedPod, NodeView
+from agent.rules.roundup import MESH
 from agent.rules.verdict import counts
 from agent.serve import documents, hostpath
+from agent.serve.alike import together
 
 WIDTH = 80
 _INDENT = "  "
 _LABEL = 11
+_LISTED = 4
 _MAX_PARAGRAPHS = 20
 """More findings than this are counted, not told: nobody reads a hundred at night, and the JSON has them all."""
 
@@ -38,11 +42,12 @@ def status(view: NodeView, *, now: float, wall: float) -> str:
     lines += [wrap(line) for line in _caveats(view)]
     own = [active for active in view.findings if counts(active) and active.finding.id != "sources-stale"]
     explained = [active for active in view.findings if not counts(active)]
-    for active in own[:_MAX_PARAGRAPHS]:
-        lines += ["", paragraph(documents.finding(active, now=now))]
+    told = together([documents.finding(active, now=now) for active in own])
+    for one in told[:_MAX_PARAGRAPHS]:
+        lines += ["", paragraph(one)]
     lines += _stale(view, now=now)
-    if len(own) > _MAX_PARAGRAPHS:
-        lines += ["", f"and {len(own) - _MAX_PARAGRAPHS} more: /api/v1/status has them all"]
+    if len(told) > _MAX_PARAGRAPHS:
+        lines += ["", f"and {len(told) - _MAX_PARAGRAPHS} more: /api/v1/status has them all"]
     if explained:
         lines += ["", *_explained(explained)]
     return "\n".join(lines) + "\n"
@@ -73,14 +78,14 @@ def _caveats(view: NodeView) -> Iterator[str]:
     old = [source for source in view.sources if source.state is SourceState.STALE]
     if old:
         worst = max(old, key=lambda source: source.age_seconds)
-        names = ", ".join(source.name for source in old)
+        names = ", ".join(_spoken(source.name) for source in old)
         yield f"{names} as known {age_text(worst.age_seconds)} ago: API server out of reach" + (
             f" ({worst.detail})" if worst.detail else ""
         )
     never = [source for source in view.sources if source.state in (SourceState.NEVER, SourceState.FORBIDDEN)]
     for source in never:
         said = "may not be read" if source.state is SourceState.FORBIDDEN else "has never been read"
-        yield f"{source.name} {said}" + (f": {source.detail}" if source.detail else "")
+        yield f"{_spoken(source.name)} {said}" + (f": {source.detail}" if source.detail else "")
     if not view.ready:
         yield f"not ready: {view.not_ready_because}"
     if view.held_back:
@@ -90,18 +95,22 @@ def _caveats(view: NodeView) -> Iterator[str]:
     yield from view.notes
 
 
+def _spoken(source: str) -> str:
+    return source.replace("_", " ")
+
+
 def _stale(view: NodeView, *, now: float) -> list[str]:
     """Sources grow old together, with the one API server: one paragraph for all of them."""
     old = [active for active in view.findings if counts(active) and active.finding.id == "sources-stale"]
     if not old:
         return []
     first = documents.finding(old[0], now=now)
-    others = [active.finding.subject.source or "" for active in old[1:]]
+    others = [_spoken(active.finding.subject.source or "") for active in old[1:]]
     first["evidence"] = [*first["evidence"], *([f"the same of {', '.join(others)}"] if others else [])]
     return ["", paragraph(first)]
 
 
-def paragraph(one: documents.Document) -> str:
+def paragraph(one: Mapping[str, Any]) -> str:
     """One finding as it is told to a person, from its JSON: of this agent, or as another one answered it."""
     left = f"{str(one['severity']).upper()}  {one['id']}  {_title(one)}"
     right = f"since {str(one.get('since') or '')[11:]} ({age_text(float(one.get('age_seconds') or 0))})"
@@ -117,7 +126,7 @@ def paragraph(one: documents.Document) -> str:
     return "\n".join(parts)
 
 
-def _title(one: documents.Document) -> str:
+def _title(one: Mapping[str, Any]) -> str:
     """The culprit, short: full names stand in the commands below."""
     node = (one.get("subject") or {}).get("node")
     culprit = str(one.get("culprit") or "")
@@ -133,6 +142,12 @@ def _steps(next_step: str) -> list[str]:
             label = "do next" if not lines else ""
             lines.append(f"{_INDENT}{label.ljust(_LABEL)}{text}" if i % 2 else field(label, text))
     return lines
+
+
+def short_name(finding: str) -> str:
+    """`<id>:<culprit>` for a line to read: of a pod's long name only so much as tells it."""
+    head, slash, name = finding.rpartition("/")
+    return f"{head}{slash}{short(name)}" if slash else finding
 
 
 def field(label: str, text: str) -> str:
@@ -151,13 +166,23 @@ def _explained(findings: Iterable[ActiveFinding]) -> list[str]:
             lines.setdefault(one.explained_by, {}).setdefault(one.id, []).append(one.culprit)
     told = [
         wrap(
-            f"explained by {cause}: "
-            + "; ".join(f"{len(culprits)} {name} ({', '.join(sorted(set(culprits))[:4])})" for name, culprits in by_id.items()),
+            f"explained by {short_name(cause)}{_where(cause)}: "
+            + "; ".join(f"{len(culprits)} {name} ({_few(sorted(set(culprits)))})" for name, culprits in by_id.items()),
             hang=_INDENT,
         )
         for cause, by_id in lines.items()
     ]
     return told + ignored
+
+
+def _few(culprits: Sequence[str]) -> str:
+    more = len(culprits) - _LISTED
+    return ", ".join(culprits[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _where(cause: str) -> str:
+    """What the holder found stands on no node's own page."""
+    return " (see /cluster)" if cause.partition(":")[0] in MESH else ""
 
 
 def peers(view: NodeView, *, now: float) -> str:

@@ -63,10 +63,10 @@ def test_an_uplink_without_carrier_cuts_off_one_node_and_is_named() -> None:
 def test_a_vlan_that_the_switch_forgot_has_no_cause_on_the_host_and_is_cut_off_all_the_same() -> None:
     told = judged(world(4, cut(C)))
     assert named(told) == [f"node-cut-off:{C}"]
-    assert told.findings[0].seen == f"{A}, {B} and {D} do not reach it, and by its own rows it reaches none of 3 asked"
+    assert told.findings[0].seen == f"{A}, {B} and {D} do not reach it, and it reaches none of the 3 that it asks"
     assert told.findings[0].summary.endswith("nothing found wrong on its own side: suspect its switch port or the VLAN there")
     assert (told.findings[0].next_step or "").startswith(f"look at the VLAN and the link of {C}'s port on the storage switch")
-    assert told.verdict_sentence == f"{C} is cut off, nothing is wrong on its own side"
+    assert told.verdict_sentence == f"{C} is cut off, nothing found wrong on its own side"
 
 
 def test_nobody_is_sent_to_the_switch_while_something_on_the_node_may_be_the_cause() -> None:
@@ -81,7 +81,7 @@ def test_one_round_is_not_enough_and_two_looks_at_once_are_one_round() -> None:
     first = rounds.look(cluster, apart=0.5)
     assert first.findings == ()
     assert first.explanations == {}
-    assert first.verdict_sentence == f"{C} is cut off, nothing is wrong on its own side (seen in one round so far)"
+    assert first.verdict_sentence == f"{C} is cut off, nothing found wrong on its own side (seen in one round so far)"
     assert rounds.look(cluster).findings == ()
     assert named(rounds.look(cluster)) == [f"node-cut-off:{C}"]
 
@@ -217,6 +217,16 @@ def test_a_silent_agent_whose_storage_pods_are_reached_is_only_an_agent() -> Non
     (finding,) = rounds.look(cluster).findings
     assert (finding.name, finding.severity, finding.explained_by) == (f"agent-missing:{C}", Severity.WARNING, None)
     assert rounds.look(cluster).verdict_sentence.startswith(f"the agent on {C} has not answered for 95 s")
+    assert finding.seen.endswith("its storage pods answer, so the node runs")
+    assert finding.next_step.startswith(f"see whether {C} answers on the management network: `kubectl get node {C}` then look at its pod")
+
+
+def test_an_agent_that_is_refused_is_looked_for_in_its_pod_alone() -> None:
+    """Somebody on that node answered: its management network is not the question."""
+    cluster = world(4, silent={C: Silence.REFUSED})
+    cluster.say(C, answer_age_seconds=95.0)
+    (finding,) = judged(cluster).findings
+    assert finding.next_step.startswith("look at its pod")
 
 
 def test_what_nobody_asked_for_before_we_did_is_not_held_against_an_agent() -> None:

@@ -164,7 +164,7 @@ def test_a_network_that_no_pod_is_attached_to_has_no_nodes_that_reach_each_other
 
 def test_an_agent_that_does_not_answer_has_a_row_of_dashes_and_leaves_the_question_open() -> None:
     told = lines(names(3), replies={"harv43": SILENT})
-    assert told[0] == "storage network: cannot tell: harv43 did not answer"
+    assert told[0] == "storage network: cannot tell: harv43 did not answer; nothing else found wrong"
     assert told[1].startswith("3 nodes, 2 agents answer;")
     assert cells(told, "harv43") == ["-", "-", ".", "no", "answer:", "silent"]
     assert cells(told, "harv41")[:3] == [".", "0.2", "0.2"], "others still reach its pods"

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 from unitworld import LHNET1, NAD, down, facts, pod
 
-from agent.rules.links import address_mismatch, address_outside_range, interface_down, interface_missing, mac_mismatch, mtu_mismatch
+from agent.rules.links import (
+    address_borrowed,
+    address_mismatch,
+    address_outside_range,
+    interface_down,
+    interface_missing,
+    mac_mismatch,
+    mtu_mismatch,
+)
 from agent.rules.mtu import ExpectedMtu
 from agent.rules.nad import parse_nad
 
@@ -59,6 +67,25 @@ def test_a_second_address_beside_the_granted_one_is_no_mismatch():
     assert address_mismatch(pod(), facts(addresses=("192.168.0.99/24", "192.168.0.2/24"))) is None
 
 
+def test_a_second_address_that_another_live_pod_was_granted_names_both_pods_and_how_to_take_it_off():
+    """As after a hand-made repair on the wrong pod: that pod answers for the other, and cannot even answer the other's probes."""
+    owner = pod("instance-manager-b", node="harv42", address="192.168.0.9")
+    found = address_borrowed(pod(), facts(addresses=("192.168.0.2/24", "192.168.0.9/24")), peers=[owner])
+    assert found is not None
+    assert (found.id, found.reason, found.affects) == ("address-mismatch", "borrowed", ("192.168.0.9",))
+    assert "192.168.0.9, which was granted to" in found.summary
+    assert "harv42" in found.summary
+    assert found.next_step.endswith("-- ip address del 192.168.0.9/24 dev lhnet1`")
+
+
+def test_a_second_address_of_nobody_or_of_a_pod_that_has_ended_is_not_borrowed():
+    kernel = facts(addresses=("192.168.0.2/24", "192.168.0.9/24"))
+    ended = pod("instance-manager-b", node="harv42", address="192.168.0.9", phase="Failed")
+    other = pod("instance-manager-c", node="harv43", address="192.168.0.10")
+    assert address_borrowed(pod(), kernel, peers=[ended, other]) is None
+    assert address_borrowed(pod(), facts(), peers=[pod("instance-manager-d", node="harv43")]) is None, "granted twice is another finding"
+
+
 def test_no_address_at_all_is_a_mismatch_with_its_own_reason():
     found = address_mismatch(pod(), facts(addresses=()))
     assert found is not None
@@ -94,6 +121,14 @@ def test_a_changed_mac_is_told_with_both():
     assert found is not None
     assert "02:00:00:00:00:01" in found.summary
     assert "2e:51:e6:31:96:40" in found.expected
+
+
+def test_the_mac_of_another_pod_is_told_with_whose_it_is():
+    twin = pod("instance-manager-b", node="harv42", address="192.168.0.9", mac="2e:00:00:00:00:09")
+    found = mac_mismatch(pod(), facts(lhnet1=down(mac="2e:00:00:00:00:09")), peers=[twin])
+    assert found is not None
+    assert found.reason == "twin"
+    assert "on harv42: packets for one reach the other" in found.summary
 
 
 def test_an_mtu_below_the_cluster_network_is_told_with_who_says_so():

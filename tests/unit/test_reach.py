@@ -1,5 +1,7 @@
 """From probe results to what is said of a pair."""
 
+from dataclasses import replace
+
 from unitworld import pair, result
 
 from agent.model.finding import Severity
@@ -79,6 +81,31 @@ def test_a_peer_that_answers_ping_or_http_is_a_warning_that_says_so():
     found = told(after(Reason.TIMEOUT, both))
     assert found is not None
     assert "answers ping and HTTP, not port 8500" in found.summary
+
+
+def test_the_pod_that_is_not_reached_is_named_beside_its_node():
+    found = told(after(Reason.TIMEOUT, Reason.TIMEOUT))
+    assert found is not None
+    assert found.summary == "harv41 does not reach instance-manager-b on harv42 over lhnet1: 192.168.0.3 does not answer on port 8500"
+    assert found.next_step.endswith("then on harv42 for a filter: `nft list ruleset`")
+
+
+def test_what_the_probe_tells_of_arp_is_told_once():
+    def seen_with(detail: str | None):
+        state = replace(after(Reason.TIMEOUT, Reason.TIMEOUT), detail=detail, neighbour_mac="2e:72:6f:17:b2:5a")
+        found = told(state)
+        assert found is not None
+        return " ".join([found.seen, *found.evidence]).count("2e:72:6f:17:b2:5a answers ARP")
+
+    assert seen_with("no answer within 1.5 s; 2e:72:6f:17:b2:5a answers ARP") == 1
+    assert seen_with(None) == 1
+
+
+def test_one_failed_probe_is_said_in_the_singular():
+    state = replace(after(Reason.TIMEOUT, Reason.TIMEOUT), failures=1)
+    found = told(state)
+    assert found is not None
+    assert found.evidence[0] == "the last probe failed"
 
 
 def test_while_the_pods_are_old_it_is_a_warning_that_names_the_age():

@@ -144,3 +144,24 @@ def test_rules_for_others_and_tables_that_know_nothing_of_the_range_change_nothi
         Rule(family=4, priority=40000, table=100),
     )
     assert judge_routes(pod(), ruled(*rules, routes=(DEFAULT, ON_LINK, STRAY)), ranges=RANGE) is None
+
+
+def test_what_is_to_be_removed_is_named_so_that_the_right_route_of_the_same_prefix_stays():
+    better = Route(to=ip_network("192.168.0.0/24"), link_index=2, via=ip_address("169.254.1.1"))
+    worse = Route(to=ip_network("192.168.0.0/24"), link_index=3, metric=100, scope="link")
+    found = judge_routes(pod(), facts(routes=(better, worse)), ranges=RANGE)
+    assert found is not None
+    assert found.next_step.endswith("-- ip route del 192.168.0.0/24 via 169.254.1.1 dev eth0`")
+
+
+def test_where_a_policy_rule_decides_the_next_step_is_the_rule_and_no_route_of_the_main_table():
+    asked = Rule(family=4, priority=100, table=100, to=ip_network("192.168.0.3/32"))
+    found = judge_routes(pod(), ruled(asked, routes=(DEFAULT, ON_LINK, STRAY)), ranges=RANGE)
+    assert found is not None
+    assert "-- ip rule` `kubectl" in found.next_step
+    assert found.next_step.endswith("-- ip route show table 100`")
+    assert "route del" not in found.next_step
+    forbidden = Rule(family=4, priority=100, action="prohibit", to=ip_network("192.168.0.0/25"))
+    found = judge_routes(pod(), ruled(forbidden, routes=(DEFAULT, ON_LINK)), ranges=RANGE)
+    assert found is not None
+    assert found.next_step.endswith("-- ip rule`")

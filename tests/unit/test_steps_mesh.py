@@ -80,9 +80,37 @@ def test_a_cut_off_node_is_named_with_its_next_step_and_what_follows_from_it() -
 
 
 def test_red_pairs_without_an_explanation_are_counted() -> None:
-    told = step(sick(explained=False))
+    """By an agent that does not yet fold them into one sentence."""
+    document = sick(explained=False)
+    del document["sentence"]
+    told = step(document)
     assert told.result is Result.CRITICAL
     assert told.seen.startswith("harv41 does not reach harv43; 6 of 12 pairs between nodes fail; 5 more findings: peer-unreachable (")
+
+
+def test_red_pairs_are_folded_by_the_agents_before_any_judge_has_confirmed_it() -> None:
+    told = step(sick(explained=False))
+    assert told.result is Result.CRITICAL
+    assert told.seen.startswith(
+        "harv43 is cut off, nothing found wrong on its own side (seen in one round so far); "
+        "6 of 12 pairs between nodes fail (told by harv41"
+    )
+
+
+def test_what_the_one_sentence_does_not_speak_of_is_named_beside_it() -> None:
+    full = finding("pool-exhausted", scope="pool", culprit="kube-system/192.168.7.0-28", summary="pool 192.168.7.0/28 has no free address")
+    told = step(sick(explained=False, findings=(full,), sentence="harv43 is cut off"))
+    assert told.seen.startswith("pool 192.168.7.0/28 has no free address; 6 of 12 pairs between nodes fail (")
+    slow = full | {"severity": "warning", "id": "pool-nearly-full"}
+    told = step(sick(explained=False, findings=(slow,), sentence="harv43 is cut off"))
+    assert told.seen.startswith("harv43 is cut off; 6 of 12 pairs between nodes fail; 1 more finding: pool-nearly-full (")
+
+
+@pytest.mark.parametrize("said", [None, 7, ["harv43"], "\x1b[2J" * 1000])
+def test_a_sentence_that_is_none_harms_nobody(said: Any) -> None:
+    told = step(sick() | {"sentence": said})
+    assert all(letter.isprintable() for letter in told.seen)
+    assert len(told.seen) < 1200
 
 
 def test_an_ignored_finding_decides_nothing() -> None:

@@ -177,3 +177,26 @@ def test_a_witness_expects_no_pod_and_says_that_it_is_one():
     assert "a witness: it stores nothing, and no storage pod is expected" in text.status(apart, now=NOW, wall=WALL)
     assert documents.status(apart, now=NOW, wall=WALL)["witness"] is True
     assert "witness" not in documents.status(view(), now=NOW, wall=WALL)
+
+
+def test_pairs_that_fail_alike_are_one_paragraph():
+    both = [unreachable(), unreachable()]
+    both[1] = replace(
+        both[1], finding=replace(both[1].finding, subject=replace(both[1].finding.subject, peer_pod="a/im-c", peer_node="harv43"))
+    )
+    told = lines(view(findings=tuple(both), verdict=Verdict.CRITICAL))
+    assert sum(line.startswith("CRITICAL") for line in told) == 1
+    assert any("the same to im-c on harv43" in line for line in told)
+
+
+def test_what_the_holder_found_is_to_be_read_elsewhere():
+    pairs = [replace(unreachable(), finding=replace(unreachable().finding, culprit=f"harv41>harv{n}")) for n in range(42, 48)]
+    explained = tuple(replace(one, finding=replace(one.finding, explained_by="node-cut-off:harv41")) for one in pairs)
+    told = " ".join(" ".join(lines(view(findings=explained, verdict=Verdict.CRITICAL))).split())
+    assert "explained by node-cut-off:harv41 (see /cluster): 6 peer-unreachable (harv41>harv42" in told
+    assert told.endswith("harv41>harv45 and 2 more)")
+
+
+def test_sources_are_named_as_people_say_them():
+    old = SourceStatus(name="longhorn_settings", state=SourceState.STALE, age_seconds=240, detail="connection refused")
+    assert any(line.startswith("longhorn settings as known 4 min ago") for line in lines(view(sources=(old,))))
