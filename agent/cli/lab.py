@@ -72,7 +72,7 @@ def _action(actions: "Commands[Parser]", name: str, run: Any, text: str) -> Pars
 def _guarded(run: Any, args: argparse.Namespace) -> int:
     try:
         from agent.lab.client import LabError  # noqa: PLC0415  # the lab is not part of the production image
-        from agent.lab.faults import FaultUsageError  # noqa: PLC0415
+        from agent.lab.repertoire import FaultUsageError  # noqa: PLC0415
     except ModuleNotFoundError as error:
         sys.stderr.write(f"lhnet-agent lab: {error.name} is missing; pip install 'lhnet-agent[lab]'\n")
         return 1
@@ -180,13 +180,13 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _faults(args: argparse.Namespace) -> int:
-    from agent.lab.faults import FAULTS  # noqa: PLC0415
+    from agent.lab.repertoire import FAULTS  # noqa: PLC0415
 
     return _listed([fault.as_json() for fault in FAULTS.values()], args)
 
 
 def _controls(args: argparse.Namespace) -> int:
-    from agent.lab.faults import CONTROLS  # noqa: PLC0415
+    from agent.lab.repertoire import CONTROLS  # noqa: PLC0415
 
     return _listed([each.as_json() for each in CONTROLS.values()], args)
 
@@ -197,7 +197,7 @@ def _listed(faults: list[dict[str, Any]], args: argparse.Namespace) -> int:
 
 
 def _inject(args: argparse.Namespace) -> int:
-    from agent.lab.faults import find  # noqa: PLC0415
+    from agent.lab.repertoire import find  # noqa: PLC0415
 
     find(args.name)
     active = _client(args).ask("inject", name=args.name, node=args.node, pod=args.pod, peer=args.peer)
@@ -206,7 +206,7 @@ def _inject(args: argparse.Namespace) -> int:
 
 
 def _clear(args: argparse.Namespace) -> int:
-    from agent.lab.faults import find  # noqa: PLC0415
+    from agent.lab.repertoire import find  # noqa: PLC0415
 
     if args.name is not None:
         find(args.name)

@@ -13,11 +13,11 @@ from typing import Any
 
 from agent.lab.agents import Agents
 from agent.lab.controlplane import ControlPlane
-from agent.lab.faults import Aim, Fault, FaultError, FaultUsageError, find, take_aim
 from agent.lab.kubelet import UNREACHABLE, Kubelet
 from agent.lab.manifest import read_manifest
 from agent.lab.objects_pods import agent_pod_name
 from agent.lab.plan import LabNode, LabPlan, LabPod
+from agent.lab.repertoire import Aim, Fault, FaultError, FaultUsageError, find, take_aim
 from agent.lab.world import World, WorldError
 
 

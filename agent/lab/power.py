@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.controls.longhorn import Kept, keep, put_back
-from agent.lab.faults.objects import read
+from agent.lab.changes import read
 from agent.lab.kubelet import UNREACHABLE
+from agent.lab.longhorn import Kept, keep, put_back
 from agent.lab.objects_pods import agent_pod_name
 from agent.lab.plan import AGENT_NAMESPACE, LONGHORN_NAMESPACE, LabNode, LabPod
 from agent.lab.wiring import SWITCH, port_number

@@ -20,10 +20,10 @@ from typing import Any
 from agent.lab import folder as folders
 from agent.lab.agents import AgentsError
 from agent.lab.controlplane import ControlPlaneError
-from agent.lab.faults import FAULTS, FaultError, FaultUsageError
 from agent.lab.lab import Lab, LabOptions
 from agent.lab.manifest import ManifestError
 from agent.lab.plan import plan_of
+from agent.lab.repertoire import FAULTS, FaultError, FaultUsageError
 from agent.lab.world import WorldError
 
 REQUEST_LIMIT_BYTES = 1 << 20

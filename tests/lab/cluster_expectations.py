@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.lab.faults.objects import image_pod_name
+from agent.lab.changes import image_pod_name
 from agent.lab.faults.sandboxes import REPLICA, VOLUME
 from agent.lab.faults.settings import OLD_NAD
 from agent.lab.plan import NAD_NAME

@@ -13,8 +13,8 @@ from labtools import missing_for_a_lab
 from matrix import Stage, play
 
 from agent.lab.client import LabClient
-from agent.lab.faults import CONTROLS
 from agent.lab.plan import LONGHORN_NAMESPACE
+from agent.lab.repertoire import CONTROLS
 from agent.model.peers import Role
 
 RANGE = "192.168.7.0/27"

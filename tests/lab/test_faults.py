@@ -11,7 +11,7 @@ import pytest
 from expectations import EXPECTATIONS, Expected, Json, Scene
 
 from agent.lab.client import LabClient
-from agent.lab.faults import FAULTS
+from agent.lab.repertoire import FAULTS
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 

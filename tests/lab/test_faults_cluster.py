@@ -18,9 +18,9 @@ from labtools import AGENT_SETTINGS, missing_for_a_lab
 
 from agent.cli import main
 from agent.lab import traces
+from agent.lab.changes import opposite
 from agent.lab.client import LabClient, LabError, Wish
-from agent.lab.faults import CLUSTER_FAMILIES, FAULTS, FaultError
-from agent.lab.faults.objects import opposite
+from agent.lab.repertoire import CLUSTER_FAMILIES, FAULTS, FaultError
 
 needs_a_lab = pytest.mark.skipif(bool(missing_for_a_lab()), reason=missing_for_a_lab() or "-")
 

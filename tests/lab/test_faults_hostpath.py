@@ -11,7 +11,7 @@ from expectations import CRITICAL, NO_ROUTE, WARNING, Expected, Json, Scene
 from test_faults import FOUND_SECONDS, LOOK_SECONDS, ROUNDS_AFTER, Agents
 
 from agent.lab.client import LabClient
-from agent.lab.faults import FAULTS
+from agent.lab.repertoire import FAULTS
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 

@@ -18,10 +18,10 @@ from matrixtools import Case
 from test_world import NO_ROUTE, connect, managers, picture, restored
 
 from agent.lab import power
-from agent.lab.faults import FAULTS, FaultError
 from agent.lab.lab import Lab, LabOptions
 from agent.lab.manifest import DEFAULT_FOLDER
 from agent.lab.plan import AGENT_NAMESPACE, LONGHORN_NAMESPACE, make_plan
+from agent.lab.repertoire import FAULTS, FaultError
 
 needs_a_lab = pytest.mark.skipif(bool(missing_for_a_lab()), reason=missing_for_a_lab() or "-")
 

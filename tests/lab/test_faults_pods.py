@@ -17,10 +17,10 @@ from test_world import connect, managers, picture, restored
 
 from agent.lab.apiclient import ApiFailed
 from agent.lab.client import LabClient
-from agent.lab.faults import FAULTS
 from agent.lab.lab import Lab, LabOptions
 from agent.lab.manifest import DEFAULT_FOLDER
 from agent.lab.plan import make_plan
+from agent.lab.repertoire import FAULTS
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing_for_a_lab()), reason=missing_for_a_lab() or "-")]
 

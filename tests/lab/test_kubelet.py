@@ -10,7 +10,7 @@ import pytest_asyncio
 from lab_clusterworld import Cluster, Json, cluster, storage_address
 from labtools import missing_for_a_lab
 
-from agent.lab.faults.objects import image_pod
+from agent.lab.changes import image_pod
 from agent.lab.kubelet import LEAK, WORDING
 from agent.lab.plan import LONGHORN_NAMESPACE, NAD_NAME, LabNode
 from agent.lab.recorder import COMBINED

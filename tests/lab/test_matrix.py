@@ -6,8 +6,8 @@ from matrix import Wanted, gathered, names_of, summary, text_of
 from matrixjudge import Watch
 from matrixtools import Json, Said
 
-from agent.lab.faults import CONTROLS, FAULTS
 from agent.lab.plan import make_plan
+from agent.lab.repertoire import CONTROLS, FAULTS
 
 NAMES = {"node": "harv41", "pod": "longhorn-system/instance-manager-a"}
 

@@ -18,10 +18,10 @@ from labtools import AGENT_SETTINGS, missing_for_a_lab
 
 from agent.cli import main
 from agent.lab.client import LabClient, LabError, Wish
-from agent.lab.faults import find
 from agent.lab.future import FINDING, VERSION, later
 from agent.lab.objects import everything
 from agent.lab.plan import RWX_INTERFACE, LabPlan, ShapeError, make_plan, plan_of
+from agent.lab.repertoire import find
 from agent.model.gathered import Answered
 from agent.model.peers import Mode, Role
 from agent.rules.roundup_read import read_rows

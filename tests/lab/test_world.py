@@ -15,10 +15,10 @@ import pytest_asyncio
 from labtools import missing_for_a_lab
 
 from agent.lab import kernel
-from agent.lab.faults import FAULTS
 from agent.lab.lab import Lab, LabOptions
 from agent.lab.manifest import DEFAULT_FOLDER
 from agent.lab.plan import BRIDGE, LabPod, make_plan
+from agent.lab.repertoire import FAULTS
 from agent.lab.wiring import SWITCH, host_veth
 from agent.lab.world import World
 from agent.model.peers import Role

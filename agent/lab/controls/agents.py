@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.lab import changes
+from agent.lab.acts import Aim, FaultError, control
 from agent.lab.agents import Change
-from agent.lab.controls.longhorn import end, keep, make_anew, managers, meanwhile, node_of, put_back
-from agent.lab.faults import objects
-from agent.lab.faults.registry import Aim, FaultError, control
+from agent.lab.longhorn import end, keep, make_anew, managers, meanwhile, node_of, put_back
 from agent.lab.objects_pods import AGENT_LABEL, agent_pod, agent_pod_name
 from agent.lab.plan import AGENT_NAMESPACE, SERVICE_ADDRESS, LabNode
 
@@ -77,20 +77,20 @@ async def node_without_api(lab: "Lab", aim: Aim) -> AsyncIterator[None]:
     others = [one.name for one in lab.world.nodes if one.name != node.name]
     moved = managers(lab, *others) if others else []
     kept = await keep(lab, moved)
-    images = objects.image_pods(lab, len(moved), "no-api")
+    images = changes.image_pods(lab, len(moved), "no-api")
 
     async def story() -> None:
         await asyncio.sleep(UNNOTICED_SECONDS)
         async with lab.kubelet.held():
             await end(lab, moved)
             # Images that are uploaded just now are given some of the addresses that have become free.
-            await objects.start(lab, images)
+            await changes.start(lab, images)
             await make_anew(lab, moved)
-            await objects.end(lab, images)
+            await changes.end(lab, images)
 
     async with meanwhile(story):
         yield
-    await objects.end(lab, images)
+    await changes.end(lab, images)
     await put_back(lab, kept)
     lab.world.nft(node.name, f"delete table inet {NO_API}\n")
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.controls.longhorn import Kept, end, fail, keep, make_anew, managers, meanwhile, node_of, put_back, say
-from agent.lab.faults.objects import changed, read
-from agent.lab.faults.registry import Aim, FaultError, control
+from agent.lab.acts import Aim, FaultError, control
+from agent.lab.changes import changed, read
 from agent.lab.kubelet import LEAK
+from agent.lab.longhorn import Kept, end, fail, keep, make_anew, managers, meanwhile, node_of, put_back, say
 from agent.lab.plan import LabNode, LabPod
 from agent.lab.wiring import SWITCH, port_number
 

@@ -6,7 +6,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.controls.longhorn import (
+from agent.lab import changes
+from agent.lab.acts import Aim, FaultError, control
+from agent.lab.changes import added
+from agent.lab.kubelet_pods import granted
+from agent.lab.longhorn import (
     CONTAINER_ID,
     add_sandbox,
     end,
@@ -20,10 +24,6 @@ from agent.lab.controls.longhorn import (
     say,
     storage_ipam,
 )
-from agent.lab.faults import objects
-from agent.lab.faults.objects import added
-from agent.lab.faults.registry import Aim, FaultError, control
-from agent.lab.kubelet_pods import granted
 from agent.lab.objects_longhorn import instance_manager
 from agent.lab.objects_pods import NAD, stable_uid
 from agent.lab.objects_storage import WHEREABOUTS_NAMESPACE
@@ -75,7 +75,7 @@ async def im_replaced(lab: "Lab", aim: Aim) -> AsyncIterator[None]:
 )
 async def im_restarted(lab: "Lab", aim: Aim) -> AsyncIterator[None]:
     manager = manager_of(aim)
-    held = await objects.read(lab, "v1", "Pod", manager.name, namespace=manager.namespace)
+    held = await changes.read(lab, "v1", "Pod", manager.name, namespace=manager.namespace)
     before = held["status"].get("containerStatuses") or []
     lab.world.close_ports(manager.key)
     await _containers(lab, manager, [{**one, "ready": False, "state": {"waiting": {"reason": "CrashLoopBackOff"}}} for one in before])
@@ -136,20 +136,20 @@ async def im_failed_address_reused(lab: "Lab", aim: Aim) -> AsyncIterator[None]:
     await fail(lab, [manager])
     await lab.kubelet.work()
     lower = await _free_below(lab, manager)
-    heir = objects.image_pod(lab, next(node for node in lab.world.nodes if node.name == manager.node), "heir")
-    fillers = objects.image_pods(lab, lower, "before-heir")
-    await objects.start(lab, fillers)
-    await objects.start(lab, [heir])
-    await objects.end(lab, fillers)
+    heir = changes.image_pod(lab, next(node for node in lab.world.nodes if node.name == manager.node), "heir")
+    fillers = changes.image_pods(lab, lower, "before-heir")
+    await changes.start(lab, fillers)
+    await changes.start(lab, [heir])
+    await changes.end(lab, fillers)
     yield
-    await objects.end(lab, [heir])
+    await changes.end(lab, [heir])
     await put_back(lab, kept)
 
 
 async def _free_below(lab: "Lab", pod: LabPod) -> int:
     """How many free addresses whereabouts would give before this pod's."""
     ipam = await storage_ipam(lab)
-    pool = await objects.read(lab, API, POOL, ipam.pool, namespace=WHEREABOUTS_NAMESPACE)
+    pool = await changes.read(lab, API, POOL, ipam.pool, namespace=WHEREABOUTS_NAMESPACE)
     network = ipam.network.network_address
     first, own = int(ipam.offset(ipam.first)), next(n for n in range(ipam.network.num_addresses) if str(network + n) == pod.storage_address)
     taken = pool["spec"].get("allocations") or {}
@@ -165,22 +165,22 @@ async def bids_come_and_go(lab: "Lab", aim: Aim) -> AsyncIterator[None]:
 
     async def begin(number: int) -> None:
         nodes = lab.world.nodes
-        current[:] = [objects.image_pod(lab, nodes[(number + i) % len(nodes)], "upload", str(number), str(i)) for i in range(2)]
-        await objects.start(lab, current)
+        current[:] = [changes.image_pod(lab, nodes[(number + i) % len(nodes)], "upload", str(number), str(i)) for i in range(2)]
+        await changes.start(lab, current)
 
     async def story() -> None:
         number = 0
         while True:
             await asyncio.sleep(IMAGE_SECONDS)
             async with lab.kubelet.held():
-                await objects.end(lab, current)
+                await changes.end(lab, current)
                 number += 1
                 await begin(number)
 
     await begin(0)
     async with meanwhile(story):
         yield
-    await objects.end(lab, current)
+    await changes.end(lab, current)
 
 
 @control(

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.controls.longhorn import LONGHORN, add_sandbox, end, keep, put_back, say
-from agent.lab.faults.objects import changed, removed
-from agent.lab.faults.registry import Aim, control
+from agent.lab.acts import Aim, control
+from agent.lab.changes import changed, removed
 from agent.lab.faults.settings import HARVESTER, MULTUS, NAD_KIND, SETTING
+from agent.lab.longhorn import LONGHORN, add_sandbox, end, keep, put_back, say
 from agent.lab.objects_pods import pod_object
 from agent.lab.objects_storage import MONITORING_NAMESPACE, configured, monitoring, storage_setting
 from agent.lab.plan import LONGHORN_NAMESPACE, NAD_NAME, NAD_NAMESPACE, LabPod

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.controls.longhorn import meanwhile, node_of
-from agent.lab.faults.objects import added
-from agent.lab.faults.registry import Aim, control
+from agent.lab.acts import Aim, control
+from agent.lab.changes import added
+from agent.lab.longhorn import meanwhile, node_of
 from agent.lab.objects_pods import pod_object, stable_uid
 from agent.lab.objects_storage import WHEREABOUTS_NAMESPACE
 from agent.lab.plan import LONGHORN_NAMESPACE, LabNode, LabPod

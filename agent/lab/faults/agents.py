@@ -6,7 +6,7 @@ An agent that is gone breaks nothing that the others see: their rows stay true, 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from agent.lab.faults.registry import Aim, FaultError, fault
+from agent.lab.acts import Aim, FaultError, fault
 from agent.lab.plan import AGENT_NAMESPACE, SERVICE_ADDRESS, LabNode
 from agent.lab.power import Outage
 from agent.lab.wiring import SWITCH

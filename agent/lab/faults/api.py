@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from agent.lab.acts import Aim, fault
 from agent.lab.api import server_context
 from agent.lab.faults.listeners import answering, listening
-from agent.lab.faults.registry import Aim, fault
 from agent.lab.plan import SERVICE_ADDRESS
 from agent.lab.wiring import SWITCH
 

@@ -6,7 +6,7 @@ Management works in all of them. Whole networks are broken here; one node's cabl
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
-from agent.lab.faults.registry import Aim, FaultError, fault
+from agent.lab.acts import Aim, FaultError, fault
 from agent.lab.plan import LabNode
 from agent.lab.wiring import SEGMENT_A, SEGMENT_B, STORAGE_NIC, SWITCH, port_number
 

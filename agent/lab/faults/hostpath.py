@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from agent.lab.faults.registry import Aim, FaultError, fault
+from agent.lab.acts import Aim, FaultError, fault
 from agent.lab.plan import BRIDGE, LabNode
 from agent.lab.wiring import STORAGE_NIC, SWITCH, host_veth, mac, port_number
 

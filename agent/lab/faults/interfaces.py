@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
-from agent.lab.faults.registry import Aim, FaultError, fault
+from agent.lab.acts import Aim, FaultError, fault
 from agent.lab.plan import LabPod
 
 if TYPE_CHECKING:

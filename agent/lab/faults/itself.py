@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.lab.acts import Aim, FaultError, fault
 from agent.lab.agents import Change
 from agent.lab.faults.listeners import answering, listening
-from agent.lab.faults.registry import Aim, FaultError, fault
 from agent.lab.plan import LabNode
 
 if TYPE_CHECKING:

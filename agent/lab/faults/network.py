@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from agent.lab.faults.registry import Aim, FaultError, fault
+from agent.lab.acts import Aim, FaultError, fault
 from agent.lab.wiring import SEGMENT_A, SEGMENT_B, SWITCH, port_number
 from agent.model.peers import Role
 

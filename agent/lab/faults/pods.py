@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Network, ip_address
 from typing import TYPE_CHECKING, Any
 
+from agent.lab.acts import Aim, FaultError, fault
+from agent.lab.changes import added, changed, read, removed
 from agent.lab.faults.listeners import listening, reset
 from agent.lab.faults.network import PROBED_PORTS
-from agent.lab.faults.objects import added, changed, read, removed
 from agent.lab.faults.pools import OLD_POOL
-from agent.lab.faults.registry import Aim, FaultError, fault
 from agent.lab.objects_storage import WHEREABOUTS_NAMESPACE
 from agent.lab.plan import NAD_NAME, NAD_NAMESPACE, LabPod
 from agent.lab.whereabouts import API, POOL, RESERVATION, ipam_of

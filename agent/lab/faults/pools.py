@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from ipaddress import IPv4Network, ip_address
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.faults.objects import added, bare, changed, end, image_pod, image_pods, read, removed, start
-from agent.lab.faults.registry import Aim, FaultError, fault
+from agent.lab.acts import Aim, FaultError, fault
+from agent.lab.changes import added, bare, changed, end, image_pod, image_pods, read, removed, start
 from agent.lab.ipam import Ipam
 from agent.lab.kubelet import LEAK
 from agent.lab.objects import definitions

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.faults.objects import added, end, image_pod, start
-from agent.lab.faults.registry import Aim, FaultError, fault
+from agent.lab.acts import Aim, FaultError, fault
+from agent.lab.changes import added, end, image_pod, start
 from agent.lab.objects_longhorn import instance_manager
 from agent.lab.objects_pods import disk_uuid, pod_object
 from agent.lab.plan import LONGHORN_NAMESPACE, LabPod

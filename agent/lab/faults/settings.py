@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.faults.objects import added, changed, image_pod, read, removed, start
-from agent.lab.faults.objects import end as end_pods
-from agent.lab.faults.registry import Aim, FaultError, fault
+from agent.lab.acts import Aim, FaultError, fault
+from agent.lab.changes import added, changed, image_pod, read, removed, start
+from agent.lab.changes import end as end_pods
 from agent.lab.objects_pods import VLAN_CONFIG
 from agent.lab.objects_storage import MONITORING_NAMESPACE, SETTING_KEYS, nad, setting_value, sha1, vlan_status
 from agent.lab.plan import LONGHORN_NAMESPACE, NAD_NAME, NAD_NAMESPACE, LabNode

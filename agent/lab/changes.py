@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from agent.lab.faults.registry import FaultError
+from agent.lab.acts import FaultError
 from agent.lab.objects_pods import pod_object, stable_uid
 from agent.lab.plan import LONGHORN_NAMESPACE, LabNode, LabPod
 from agent.model.peers import Role

@@ -2,8 +2,8 @@
 Beside it, in a register of their own, the controls: what happens in a healthy cluster and must not be called broken.
 
 A fault is an asynchronous generator: it breaks one thing for real, yields once, and mends it exactly as it was. It may touch the lab's
-network, processes and objects, never an agent's memory, files or interface. To add one: write the generator under @fault in a module that
-agent/lab/faults/__init__.py imports.
+network, processes and objects, never an agent's memory, files or interface. To add one: write the generator under @fault or @control in a
+module that agent/lab/faults or agent/lab/controls imports.
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from agent.lab.acts import Aim, FaultError
 from agent.lab.announce import announce
-from agent.lab.faults.objects import bare, read
-from agent.lab.faults.registry import Aim, FaultError
+from agent.lab.changes import bare, read
 from agent.lab.ipam import Ipam
 from agent.lab.kubelet import UNREACHABLE
 from agent.lab.objects_pods import pod_object
