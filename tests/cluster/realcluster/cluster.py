@@ -82,10 +82,20 @@ class RealCluster:
         self._import_images()
         for node in self.nodes.values():
             node.start_kubelet()
-        wait_for(self.all_ready, seconds=READY_SECONDS, what="all nodes to be Ready", seen=lambda: self.kubectl("get", "nodes"))
+        wait_for(self._all_come_up, seconds=READY_SECONDS, what="all nodes to be Ready", seen=self._who_is_missing)
         for spec in self.plan.nodes:
             self.patch("v1", "Node", spec.name, objects.node_patch(spec))
         say(f"{len(self.nodes)} nodes are Ready: {', '.join(self.nodes)}")
+
+    def _all_come_up(self) -> bool:
+        for node in self.nodes.values():
+            if said := node.revive_kubelet():
+                self.timeline.say(f"the kubelet of {node.name} ended and is started again: …{said}")
+        return self.all_ready()
+
+    def _who_is_missing(self) -> str:
+        logs = [f"kubelet of {node.name}: …{node.kubelet_log()}" for node in self.nodes.values() if self.node_ready(node.name) != "True"]
+        return "\n".join([self.kubectl("get", "nodes"), *logs])
 
     def down(self) -> None:
         """Ends and removes everything. Safe at any time, and twice."""

@@ -94,6 +94,16 @@ class Node:
             [str(self._programs.assets / "kubelet"), *(f"--{key}={value}" for key, value in words.items())], "kubelet"
         )
 
+    def revive_kubelet(self) -> str:
+        """Starts a kubelet that ended by itself again, as systemd does. Returns the last words of the one that ended, if it did."""
+        if self._kubelet is None or self._kubelet.poll() is None:
+            return ""
+        self.start_kubelet()
+        return self._tail("kubelet")[-300:] or "it said nothing"
+
+    def kubelet_log(self) -> str:
+        return self._tail("kubelet")
+
     def stop_programs(self) -> None:
         """Kills kubelet and containerd, and nothing that they started."""
         confine.stop(self._kubelet, self._containerd)
