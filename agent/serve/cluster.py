@@ -238,6 +238,8 @@ def trust(roundup: Roundup) -> str:
         said += f"{claim.named} holds the Lease but does not answer: findings from self"
     else:
         said += "nobody holds the Lease: findings from self"
+    if judgement.source == "self":
+        said += "; of pools, pods that cannot start and the setting nobody tells now"
     return plain(said)
 
 
