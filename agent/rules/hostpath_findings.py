@@ -115,7 +115,9 @@ def uplink_down(path: HostPath) -> Finding | None:
         summary=f"storage pods of {path.node} reach nobody outside it: {clause}",
         seen=f"{name} {'UP' if uplink.up else 'DOWN'}, {'carrier' if uplink.carrier else 'no carrier'}"
         + ("" if alone or not path.nics else f"; {states(path.nics)}"),
-        expected=f"carrier on at least one of {listed([shown(one) for one in names])}" if names else f"a NIC with carrier in {name}",
+        expected=f"carrier on {'at least one of ' if names[1:] else ''}{listed([shown(one) for one in names])}"
+        if names
+        else f"a NIC with carrier in {name}",
         next_step=step,
         clears_when="the uplink is up and at least one NIC has carrier",
     )

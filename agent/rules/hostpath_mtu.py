@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from agent.model.finding import Finding, Subject, short
 from agent.model.hostpath import HostPath
-from agent.rules.hostpath_texts import VLAN_CONFIGS, listed, network_words
+from agent.rules.hostpath_texts import VLAN_CONFIGS, listed, network_words, set_link
 from agent.rules.ipam_range import shown
 from agent.rules.make import make
 from agent.rules.mtu import ExpectedMtu
+
+_MOST_COMMANDS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +73,18 @@ def mtu_chain(path: HostPath, *, expected: ExpectedMtu | None) -> Finding | None
         + _lowered_by(path, odd, wanted),
         seen=", ".join(f"{shown(part.name)} {part.mtu_bytes}" for part in chain[:12]) + (" …" if len(chain) > 12 else ""),
         expected=f"one MTU all along, {wanted}{said_by}",
-        next_step=f"on {path.node} compare: `grep . /sys/class/net/*/mtu`; then set it where Harvester keeps it, in the VlanConfigs, with "
-        f"the storage network disabled: `kubectl get {VLAN_CONFIGS} -o yaml`",
+        next_step=_step(path, _causes(odd, wanted), wanted=wanted, as_configured=bool(said_by)),
         clears_when="all of them have the same MTU",
     )
+
+
+def _step(path: HostPath, odd: tuple[Part, ...], *, wanted: int, as_configured: bool) -> str:
+    """Where the configuration is right, the link is to be mended; else the configuration, which Harvester takes with the network off."""
+    mend = "; ".join(filter(None, (set_link(part.name, f"mtu {wanted}") for part in odd[:_MOST_COMMANDS])))
+    if as_configured and mend:
+        return f"on {path.node} find out who changed it, and set it back: {mend}"
+    compare = f"on {path.node} compare: `grep . /sys/class/net/*/mtu`; then set it where Harvester keeps it, in the VlanConfigs, with "
+    return f"{compare}the storage network disabled: `kubectl get {VLAN_CONFIGS} -o yaml`"
 
 
 def _causes(odd: tuple[Part, ...], wanted: int) -> tuple[Part, ...]:

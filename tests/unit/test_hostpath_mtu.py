@@ -21,6 +21,7 @@ def test_a_bridge_that_fell_back_to_1500_is_the_culprit():
     assert (finding.id, finding.severity, finding.reason) == ("mtu-chain", Severity.WARNING, "bridge")
     assert "its bridge storage-br has MTU 1500, the rest of the path 9000" in finding.summary
     assert finding.expected == "one MTU all along, 9000 (the cluster network storage has 9000)"
+    assert finding.next_step == "on harv41 find out who changed it, and set it back: `sudo ip link set dev storage-br mtu 9000`"
 
 
 def test_the_vm_whose_port_pulls_the_bridge_down_is_named():
@@ -34,6 +35,7 @@ def test_a_nic_that_pulls_the_bridge_down_is_the_culprit_and_the_bridge_follows(
     assert finding.reason == "nic"
     assert "its NIC ens5 has MTU 1400, the rest of the path 1500" in finding.summary
     assert "storage-br follows" in finding.summary
+    assert "in the VlanConfigs, with the storage network disabled" in finding.next_step, "nobody said which of them is right"
 
 
 def test_what_the_cluster_network_has_decides_which_part_is_odd_even_against_the_most():
