@@ -54,7 +54,8 @@ def _of_findings(mesh: MeshView, findings: Iterable[Finding]) -> list[str]:
 
 
 def _nothing_found(report: NodeReport | None) -> str:
-    return ", nothing found wrong on its own side" if report is not None and report.answered and not report.pod_findings else ""
+    own_side_is_fine = report is not None and report.answered and not report.pod_findings
+    return ", its own side looks fine: suspect its switch port or VLAN" if own_side_is_fine else ""
 
 
 def _of_one_ways(one_ways: Sequence[tuple[str, str]]) -> list[str]:

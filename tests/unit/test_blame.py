@@ -66,7 +66,7 @@ def test_a_vlan_that_the_switch_forgot_has_no_cause_on_the_host_and_is_cut_off_a
     assert told.findings[0].seen == f"{A}, {B} and {D} do not reach it, and it reaches none of the 3 that it asks"
     assert told.findings[0].summary.endswith("nothing found wrong on its own side: suspect its switch port or the VLAN there")
     assert (told.findings[0].next_step or "").startswith(f"look at the VLAN and the link of {C}'s port on the storage switch")
-    assert told.verdict_sentence == f"{C} is cut off, nothing found wrong on its own side"
+    assert told.verdict_sentence == f"{C} is cut off, its own side looks fine: suspect its switch port or VLAN"
 
 
 def test_nobody_is_sent_to_the_switch_while_something_on_the_node_may_be_the_cause() -> None:
@@ -81,7 +81,7 @@ def test_one_round_is_not_enough_and_two_looks_at_once_are_one_round() -> None:
     first = rounds.look(cluster, apart=0.5)
     assert first.findings == ()
     assert first.explanations == {}
-    assert first.verdict_sentence == f"{C} is cut off, nothing found wrong on its own side (seen in one round so far)"
+    assert first.verdict_sentence == f"{C} is cut off, its own side looks fine: suspect its switch port or VLAN (seen in one round so far)"
     assert rounds.look(cluster).findings == ()
     assert named(rounds.look(cluster)) == [f"node-cut-off:{C}"]
 

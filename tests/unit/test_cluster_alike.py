@@ -87,7 +87,7 @@ def test_before_the_holder_has_looked_the_rows_themselves_name_the_culprit() -> 
     parts = {"broken": cut_off(NODES, "harv43"), "statuses": red(*(pair_finding(a, b) for a, b in pairs))}
     calm = Judgement(source="harv42", sentence="storage network ok: 4 nodes reach each other")
     told = cluster(NODES, **parts, judgement=calm)
-    said = "harv43 is cut off, nothing found wrong on its own side (seen in one round so far)"
+    said = "harv43 is cut off, its own side looks fine: suspect its switch port or VLAN (seen in one round so far)"
     assert page.sentence(told) == f"storage network CRITICAL: {said}"
     assert page.document(told, wall=WALL)["sentence"] == said
 

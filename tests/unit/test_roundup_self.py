@@ -57,7 +57,7 @@ def found(judged: SelfJudged) -> list[str]:
 def test_the_first_curl_names_a_node_that_every_one_has_missed_for_more_than_a_round() -> None:
     judged = look(cut(age=64.0))
     assert found(judged) == ["node-cut-off:harv43"]
-    assert judged.sentence == "harv43 is cut off, nothing found wrong on its own side"
+    assert judged.sentence == "harv43 is cut off, its own side looks fine: suspect its switch port or VLAN"
     assert judged.explanations[pair_identity("harv41", SICK)] == "node-cut-off:harv43"
     (active,) = judged.findings
     assert NOW - active.since_monotonic_seconds == pytest.approx(ROUND, rel=0.1)
@@ -67,7 +67,7 @@ def test_the_first_curl_names_a_node_that_every_one_has_missed_for_more_than_a_r
 def test_what_began_within_this_round_waits_for_the_next() -> None:
     first = look(cut(age=4.0))
     assert found(first) == []
-    assert first.sentence == "harv43 is cut off, nothing found wrong on its own side (seen in one round so far)"
+    assert first.sentence == "harv43 is cut off, its own side looks fine: suspect its switch port or VLAN (seen in one round so far)"
     assert found(look(cut(age=8.0), first.state, at=NOW + 4.0)) == []
     assert found(look(cut(age=15.0), first.state, at=NOW + ROUND + 1.0)) == ["node-cut-off:harv43"]
 

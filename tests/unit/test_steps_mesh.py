@@ -92,7 +92,7 @@ def test_red_pairs_are_folded_by_the_agents_before_any_judge_has_confirmed_it() 
     told = step(sick(explained=False))
     assert told.result is Result.CRITICAL
     assert told.seen.startswith(
-        "harv43 is cut off, nothing found wrong on its own side (seen in one round so far); "
+        "harv43 is cut off, its own side looks fine: suspect its switch port or VLAN (seen in one round so far); "
         "6 of 12 pairs between nodes fail (told by harv41"
     )
 
