@@ -220,7 +220,7 @@ class Agent:
         while True:
             await asyncio.sleep(self._settings.probe.interval_seconds)
             wrong = bool(self._board.view().findings)
-            self._board.explained_by_holder(await self._asking.explanations() if wrong else {})
+            self._board.explained_by_holder(await self._asking.explanations() if wrong else None)
 
     async def _tick(self) -> None:
         while True:

@@ -92,15 +92,14 @@ class Asking:
             return None, f"{view.holder} holds the Lease and does not answer: {reply.why}"
         return reply.document, ""
 
-    async def explanations(self) -> dict[tuple[str, ...], str]:
-        """What the holder says explains this node's findings; nothing where there is none to ask. Asks the API's path of §3."""
+    async def explanations(self) -> Judgement | None:
+        """What the holder says of the cluster and of this node's findings; None where there is none to ask. Asks the API's path of §3."""
         document, _ = await self.holder(f"{EXPLANATIONS}?node={self._node}")
         if document is None:
-            return {}
+            return None
         source = str(document.get("node"))
         reply = Answered(document=document, received_monotonic_seconds=self._clock.monotonic())
-        judgement = read_explanations(reply, node=source, now=self._clock.monotonic())
-        return dict(judgement.explanations) if judgement is not None else {}
+        return read_explanations(reply, node=source, now=self._clock.monotonic())
 
     async def close(self) -> None:
         if self._following is not None:

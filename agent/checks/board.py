@@ -3,7 +3,7 @@
 Single-threaded, like the event loop that owns it; reads clocks only through what it is given.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from agent.config import Settings
 from agent.model.catalogue import CATALOGUE, identity
 from agent.model.cluster import ClusterFacts
 from agent.model.finding import ActiveFinding, Finding
+from agent.model.gathered import Judgement
 from agent.model.holder import HolderFacts
 from agent.model.peers import Mode, StoragePod
 from agent.model.pool import NadConfig
@@ -121,9 +122,10 @@ class Board:
         if (state, holder) != (self._view.lease, self._view.holder):
             self._view = replace(self._view, lease=state, holder=holder)
 
-    def explained_by_holder(self, explanations: Mapping[tuple[str, ...], str]) -> None:
-        """What the holder says explains findings of this node; to be renewed each round."""
-        self._foreign = dict(explanations)
+    def explained_by_holder(self, judgement: Judgement | None) -> None:
+        """What the holder says of the cluster and explains of this node's findings; to be renewed each round."""
+        self._foreign = dict(judgement.explanations) if judgement else {}
+        self._view = replace(self._view, heard=judgement, heard_monotonic_seconds=self._clock.monotonic())
         self._compose()
 
     def forget(self, producer: str, **parts: Any) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from agent.model.events import Cause, FailingSandbox, NetworkKind
 from agent.model.finding import ActiveFinding, Finding, Verdict
+from agent.model.gathered import Judgement
 from agent.model.hostpath import HostPath
 from agent.model.mesh import Failure, Mesh
 from agent.model.net import NamespaceFacts, NamespaceFile
@@ -101,6 +102,9 @@ class NodeView:
     """On the holder: each node's own verdict, `unknown` for one that does not answer."""
     sentence: str | None = None
     """On the holder: the cluster in one sentence."""
+    heard: Judgement | None = None
+    """What the holder answered when it was last asked what explains this node's findings; nobody asks while there are none."""
+    heard_monotonic_seconds: float = 0.0
     pools: tuple[PoolState, ...] = ()
     failing: tuple[FailingSandbox, ...] = ()
     sandbox_totals: Mapping[tuple[Cause, NetworkKind], int] = field(default_factory=dict)

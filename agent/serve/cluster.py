@@ -17,16 +17,13 @@ from agent.rules.roundup_read import number
 from agent.serve import cluster_matrix
 from agent.serve.alike import together
 from agent.serve.documents import SCHEMA, Document
+from agent.serve.tame import plain, tame
 from agent.serve.text import paragraph, short_name, wrap
 
 _MAX_PARAGRAPHS = 20
-_MAX_CHARACTERS = 2000
-"""Of one field of a finding that another agent sent."""
-_MAX_EVIDENCE = 10
 _MAX_EXPLANATIONS = 20
 _JUST_NOW = "the last probe"
 _SUBJECT = "the storage network "
-_TEXTS = ("severity", "id", "scope", "culprit", "summary", "seen", "expected", "next_step", "clears_when", "runbook", "since")
 
 
 def document(roundup: Roundup, *, wall: float, full: bool = False) -> Document:
@@ -252,20 +249,3 @@ def _aside(roundup: Roundup) -> list[str]:
         by_id[plain(one["id"])] = by_id.get(plain(one["id"]), 0) + 1
     told = [wrap(f"{why}: {', '.join(f'{many} {name}' for name, many in by_id.items())}", hang="  ") for why, by_id in counts.items()]
     return told[:_MAX_EXPLANATIONS] + ([f"and {len(told) - _MAX_EXPLANATIONS} more reasons"] if len(told) > _MAX_EXPLANATIONS else [])
-
-
-def tame(one: Any) -> Document:
-    """A finding that another agent sent, fit for a terminal: no control characters, no endless text, every part of the expected kind."""
-    subject, evidence = one.get("subject"), one.get("evidence")
-    made: Document = {key: plain(one.get(key) or "") for key in _TEXTS}
-    made["subject"] = (
-        {str(key): plain(value) for key, value in subject.items() if isinstance(value, str)} if isinstance(subject, dict) else {}
-    )
-    made["evidence"] = [plain(line) for line in evidence[:_MAX_EVIDENCE]] if isinstance(evidence, list) else []
-    made["age_seconds"] = number(one.get("age_seconds")) or 0.0
-    return made
-
-
-def plain(said: object) -> str:
-    """Printable and bounded. A terminal obeys escape sequences, whoever wrote them."""
-    return "".join(character if character.isprintable() else " " for character in str(said)[:_MAX_CHARACTERS])

@@ -15,11 +15,13 @@ from agent.rules.roundup import MESH
 from agent.rules.verdict import counts
 from agent.serve import documents, hostpath
 from agent.serve.alike import together
+from agent.serve.tame import tame
 
 WIDTH = 80
 _INDENT = "  "
 _LABEL = 11
 _LISTED = 4
+_MAX_CAUSES = 3
 _MAX_PARAGRAPHS = 20
 """More findings than this are counted, not told: nobody reads a hundred at night, and the JSON has them all."""
 
@@ -48,9 +50,20 @@ def status(view: NodeView, *, now: float, wall: float) -> str:
     lines += _stale(view, now=now)
     if len(told) > _MAX_PARAGRAPHS:
         lines += ["", f"and {len(told) - _MAX_PARAGRAPHS} more: /api/v1/status has them all"]
+    for one in _wider(view, explained):
+        lines += ["", paragraph(one)]
     if explained:
         lines += ["", *_explained(explained)]
     return "\n".join(lines) + "\n"
+
+
+def _wider(view: NodeView, explained: Iterable[ActiveFinding]) -> Sequence[Mapping[str, Any]]:
+    """The findings of the cluster that explain what is wrong here, as the holder told them; not one that only repeats our own."""
+    causes = {active.finding.explained_by for active in explained}
+    own = {(active.finding.id, active.finding.culprit) for active in view.findings if counts(active)}
+    heard = view.heard.findings if view.heard else ()
+    wider = [one for one in heard if f"{one.get('id')}:{one.get('culprit')}" in causes]
+    return [tame(one) for one in wider if (one.get("reason"), one.get("culprit")) not in own][:_MAX_CAUSES]
 
 
 def _headline(view: NodeView) -> str:
@@ -61,8 +74,17 @@ def _headline(view: NodeView) -> str:
         Verdict.WARNING: "storage network: WARNING here",
         Verdict.CRITICAL: "storage network: CRITICAL here",
     }
-    left, right = f"{view.node}: {words[view.verdict]}", f"lhnet-agent {view.version}"
+    left, right = f"{view.node}: {words[view.verdict]}{_elsewhere(view)}", f"lhnet-agent {view.version}"
     return left + right.rjust(WIDTH - len(left)) if len(left) + len(right) + 2 <= WIDTH else f"{left}  {right}"
+
+
+def _elsewhere(view: NodeView) -> str:
+    """Where the cluster is worse off than this node."""
+    heard = view.heard.findings if view.heard else ()
+    counting = {one.get("severity") for one in heard if not one.get("explained_by") and not one.get("ignored")}
+    if "critical" in counting and view.verdict is not Verdict.CRITICAL:
+        return "; critical in the cluster"
+    return "; warning in the cluster" if "warning" in counting and view.verdict in (Verdict.OK, Verdict.UNKNOWN) else ""
 
 
 def _trust(view: NodeView, *, now: float) -> str:
@@ -71,6 +93,8 @@ def _trust(view: NodeView, *, now: float) -> str:
     asked = [state for state in view.mesh.pairs if state.last_probe_monotonic_seconds is not None]
     said = f"looked {age_text(now - view.inspected_monotonic_seconds)} ago at {_many(len(view.inspected), 'pod')}"
     said += f" and {_many(len(view.mesh.pairs), 'pair')}" + (f" ({len(asked)} asked so far)" if len(asked) < len(view.mesh.pairs) else "")
+    if view.heard is not None:
+        said += f"; cluster view from {view.heard.source}, {age_text(view.heard.age_seconds + now - view.heard_monotonic_seconds)} old"
     return f"{said}; mode {view.mode.value}: {view.mode_why}"
 
 

@@ -7,8 +7,10 @@ from agent.checks.base import Outcome
 from agent.checks.board import Board
 from agent.clock import Clock
 from agent.config import Settings
+from agent.model.catalogue import identity
 from agent.model.cluster import ClusterFacts, Known
 from agent.model.finding import Verdict
+from agent.model.gathered import Judgement
 from agent.model.holder import HolderFacts
 from agent.model.mesh import Mesh
 from agent.model.peers import Mode
@@ -180,6 +182,21 @@ def test_an_explanation_outlives_its_cause_by_three_rounds_so_that_pairs_clear_w
     bench.now = 31.0
     bench.look(**LOOKED)
     assert bench.board.view().verdict is Verdict.CRITICAL
+
+
+def test_what_the_holder_says_explains_this_nodes_findings_and_is_kept_with_its_time():
+    bench = Bench()
+    bench.complete()
+    pair = unreachable().finding
+    bench.look(pair, check="reachability")
+    said = Judgement(source="harv42", findings=({"id": "node-cut-off"},), explanations={identity(pair): "node-cut-off:harv42"})
+    bench.now = 3.0
+    bench.board.explained_by_holder(said)
+    seen = bench.board.view()
+    assert [active.finding.explained_by for active in seen.findings] == ["node-cut-off:harv42"]
+    assert (seen.heard, seen.heard_monotonic_seconds) == (said, 3.0)
+    bench.board.explained_by_holder(None)
+    assert bench.board.view().heard is None
 
 
 def test_what_the_holder_forgets_has_not_cleared():

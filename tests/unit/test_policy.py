@@ -125,9 +125,7 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
     """Only CI may look beside the checkout, for the programs of a real API server."""
     exempt = {ROOT / ".ci" / "run", Path(__file__).resolve()}
     guilty = [
-        str(path.relative_to(ROOT))
-        for path in ours()
-        if path.resolve() not in exempt and MACHINE.search(path.read_text(errors="replace"))
+        str(path.relative_to(ROOT)) for path in ours() if path.resolve() not in exempt and MACHINE.search(path.read_text(errors="replace"))
     ]
     assert guilty == []
 

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from ipaddress import ip_network
 
+from roundup_cases import finding as cluster_finding
 from test_verdict import DOWN, MAC, STALE, active, unreachable
 from unitworld import DEFAULT, LHNET1, facts, file, pair, pod, result
 
-from agent.model.finding import Verdict
+from agent.model.finding import Scope, Subject, Verdict
+from agent.model.gathered import Judgement
 from agent.model.mesh import Mesh
 from agent.model.net import Route
 from agent.model.peers import Mode
@@ -195,6 +197,47 @@ def test_what_the_holder_found_is_to_be_read_elsewhere():
     told = " ".join(" ".join(lines(view(findings=explained, verdict=Verdict.CRITICAL))).split())
     assert "explained by node-cut-off:harv41 (see /cluster): 6 peer-unreachable (harv41>harv42" in told
     assert told.endswith("harv41>harv45 and 2 more)")
+
+
+CUT_OFF = cluster_finding("node-cut-off", summary="harv43 is cut off: its uplink has no carrier", next_step="look at cables: `ip link`")
+HEARD = Judgement(source="harv42", findings=(CUT_OFF,), age_seconds=2.0)
+
+
+def cut_off_elsewhere(**fields):
+    pairs = (replace(unreachable(), finding=replace(unreachable().finding, explained_by="node-cut-off:harv43")),)
+    return view(findings=pairs, verdict=Verdict.OK, heard=HEARD, heard_monotonic_seconds=NOW - 1, **fields)
+
+
+def test_what_broke_in_the_cluster_is_told_where_it_is_felt():
+    told = lines(cut_off_elsewhere())
+    assert told[0].startswith("harv41: storage network ok here; critical in the cluster")
+    assert "cluster view from harv42, 3 s old" in " ".join(told)
+    head = next(i for i, line in enumerate(told) if line.startswith("CRITICAL  node-cut-off  harv43"))
+    assert "harv43 is cut off: its uplink has no carrier." in told[head + 1]
+    assert any(line.startswith("explained by node-cut-off:harv43") for line in told[head:])
+    assert all(len(line) <= 80 for line in told)
+
+
+def test_on_the_node_that_knows_the_cause_the_same_is_not_told_twice():
+    uplink = active(replace(DOWN.finding, id="uplink-down", scope=Scope.NODE, subject=Subject(node="harv43"), culprit="harv43"))
+    heard = replace(HEARD, findings=({**CUT_OFF, "reason": "uplink-down"},))
+    told = lines(view(node="harv43", findings=(uplink, *cut_off_elsewhere().findings), verdict=Verdict.CRITICAL, heard=heard))
+    assert [line.split()[1] for line in told if line.startswith("CRITICAL")] == ["uplink-down"]
+    assert any(line.startswith("explained by node-cut-off:harv43 (see /cluster)") for line in told)
+
+
+def test_what_the_holder_tells_cannot_move_the_cursor():
+    wild = {**CUT_OFF, "summary": "\x1b[2Jgone", "evidence": "no list", "subject": 7}
+    told = "\n".join(lines(replace(cut_off_elsewhere(), heard=replace(HEARD, findings=(wild,)))))
+    assert "\x1b" not in told
+    assert "node-cut-off  harv43" in told
+
+
+def test_a_warning_in_the_cluster_is_no_news_to_a_node_that_warns_itself():
+    mild = replace(HEARD, findings=({**CUT_OFF, "severity": "warning"},))
+    assert "in the cluster" in lines(view(verdict=Verdict.OK, heard=mild))[0]
+    assert "in the cluster" not in lines(view(verdict=Verdict.WARNING, heard=mild))[0]
+    assert "in the cluster" not in lines(view(verdict=Verdict.OK, heard=replace(HEARD, findings=({**CUT_OFF, "ignored": "known"},))))[0]
 
 
 def test_sources_are_named_as_people_say_them():
