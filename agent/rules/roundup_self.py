@@ -52,7 +52,7 @@ def judge_alone(
     """One look at what was gathered. `now` is monotonic; looks may come at any distance, closer than a round as well."""
     # Two looks closer than a round of probes may have seen the same rows: only after a round does a second one count.
     interval = probe_interval_seconds / SAME_ROUND
-    reports = reports_of(roundup, {})
+    reports = tuple(reports_of(roundup, {}))
     state = before.blame
     if before.looked_seconds is None or now - before.looked_seconds > HELD_ROUNDS * interval:
         state = _round_before(
@@ -109,7 +109,19 @@ def _round_before(
         probe_interval_seconds=probe_interval_seconds,
     ).state
     # An agent that never answered us is missed from now on: its silence of before is nobody's word.
-    return replace(state, unanswered_since={})
+    claims = {key: claimed for key, claimed in state.claims.items() if key[0] != "one-way" or _failed_last(reports, key[1], key[2])}
+    return replace(state, unanswered_since={}, claims=claims)
+
+
+def _failed_last(reports: Iterable[NodeReport], node: str, peer: str) -> bool:
+    """Whether the way failed after the way back had passed. No row tells since when it passes, and one side that comes back a probe
+    before the other looks like one way only; what is not so clear has to wait for a second look."""
+    rows = [row for report in reports for row in report.rows if row.age_seconds is not None and not row.stale]
+    failed = [
+        row.age_seconds or 0.0 for row in rows if (row.source_node, row.peer_node) == (node, peer) and row.failing and not row.mending
+    ]
+    passed = [row.age_seconds or 0.0 for row in rows if (row.source_node, row.peer_node) == (peer, node) and not row.failing]
+    return bool(failed and passed) and min(failed) <= min(passed)
 
 
 def _active(finding: Finding, state: BlameState, *, now: float, wall: float) -> ActiveFinding:

@@ -1,10 +1,11 @@
 """The matrix' cases for the faults of interfaces, of the host path and of the cluster's objects."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cluster_expectations import NAD, RANGE
-from matrixtools import Case, Said
+from matrixtools import FOUND_SECONDS, Case, Said
 
 FILLED: Mapping[str, Any] = {"range": RANGE}
 STALE = Said(id="sources-stale")
@@ -89,7 +90,9 @@ CASES: dict[str, Case] = {
         "default-network-full", "sandbox-failing", culprit="longhorn-system/*", severity="warning", reason="ip_exhausted_default_net"
     ),
     "instance-manager-gone": _held("instance-manager-gone", "instance-manager-missing", culprit=HERE),
-    "storage-ip-fallback": _held("storage-ip-fallback", "storage-ip-fallback", severity="critical", reason="pod_network"),
+    "storage-ip-fallback": replace(
+        _held("storage-ip-fallback", "storage-ip-fallback", severity="critical", reason="pod_network"), found_seconds=FOUND_SECONDS + 60.0
+    ),
     "range-invalid": _held(
         "range-invalid",
         "range-unusable",

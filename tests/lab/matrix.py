@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from matrixjudge import CLUSTER, Watch, loud
-from matrixtools import CLEARED_SECONDS, FOUND_SECONDS, SETTINGS, Case, Json, Said
+from matrixtools import CLEARED_SECONDS, SETTINGS, Case, Json, Said
 
 from agent.lab.client import LabClient, LabError, Wish
 
@@ -192,7 +192,7 @@ def play(stage: Stage, name: str, case: Case, *, show: bool) -> Line:
     line.problems += [f"not said: {label}" for label in watch.missing if label not in watch.wrong] + list(watch.wrong.values())
     found = [at for label, at in watch.seen_at.items()]
     line.detect_seconds = max(0.0, max(found) - done) if found and case.must else None
-    if line.detect_seconds is not None and line.detect_seconds > FOUND_SECONDS:
+    if line.detect_seconds is not None and line.detect_seconds > case.found_seconds:
         line.problems.append(f"found after {line.detect_seconds:.0f} s")
     if case.inject:
         _until_cleared(stage, watch, line, start=start, cleared=cleared)
@@ -201,7 +201,7 @@ def play(stage: Stage, name: str, case: Case, *, show: bool) -> Line:
 
 
 def _watch(stage: Stage, watch: Watch, case: Case, *, start: float, line: Line, show: bool) -> None:
-    deadline = time.monotonic() + 1.5 * FOUND_SECONDS
+    deadline = time.monotonic() + 1.5 * case.found_seconds
     while watch.missing and time.monotonic() < deadline:
         watch.look(stage.documents(), at=time.monotonic() - start)
         time.sleep(LOOK_SECONDS)

@@ -54,6 +54,8 @@ class Case:
     """Of /api/v1/cluster while it lasts; None: not asked."""
     up: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Wish` (nodes, range, settings, shape…) otherwise than the matrix's own lab of three nodes. Settings are added."""
+    found_seconds: float = FOUND_SECONDS
+    """More where the contract says so: replicas and engines are listed once a minute."""
     hold_seconds: float = 20.0
     """How long it is watched after everything was found (of a control: after the injection returned)."""
     check: Callable[[Mapping[str, Json]], str] | None = None

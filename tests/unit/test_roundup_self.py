@@ -136,6 +136,16 @@ def test_a_one_way_fault_is_told_at_the_first_look() -> None:
     assert found(look(roundup)) == ["one-way:harv41>harv43"]
 
 
+def test_one_side_that_came_back_a_probe_before_the_other_is_not_one_way() -> None:
+    """harv43 has passed since its last probe of a second ago; harv41 was asked before that and has not asked again."""
+    broken = {("harv41", SICK): row(0, "timeout", http=None, large=None, age=4.0), (SICK, "harv41"): row(0, age=1.0)}
+    told = {"harv41": status("harv41", pair_finding("harv41", SICK, age_seconds=40.0), holder=None, lease="none")}
+    roundup = cluster(NODES, broken=broken, statuses=told, judgement=ALONE, holder=None)
+    judged = look(roundup)
+    assert found(judged) == []
+    assert found(look(roundup, judged.state, at=NOW + 2 * ROUND)) == ["one-way:harv41>harv43"], "two looks, and nothing has changed"
+
+
 def test_the_operators_word_counts_without_a_holder_too() -> None:
     class Ignored:
         why = "it is being moved"
