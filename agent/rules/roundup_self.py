@@ -117,10 +117,9 @@ def _failed_last(reports: Iterable[NodeReport], node: str, peer: str) -> bool:
     """Whether the way failed after the way back had passed. No row tells since when it passes, and one side that comes back a probe
     before the other looks like one way only; what is not so clear has to wait for a second look."""
     rows = [row for report in reports for row in report.rows if row.age_seconds is not None and not row.stale]
-    failed = [
-        row.age_seconds or 0.0 for row in rows if (row.source_node, row.peer_node) == (node, peer) and row.failing and not row.mending
-    ]
-    passed = [row.age_seconds or 0.0 for row in rows if (row.source_node, row.peer_node) == (peer, node) and not row.failing]
+    there = [row for row in rows if (row.source_node, row.peer_node) == (node, peer) and row.failing and not row.mending]
+    back = [row for row in rows if (row.source_node, row.peer_node) == (peer, node) and not row.failing]
+    failed, passed = ([row.age_seconds or 0.0 for row in way] for way in (there, back))
     return bool(failed and passed) and min(failed) <= min(passed)
 
 
