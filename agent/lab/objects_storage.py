@@ -60,7 +60,8 @@ def rwx_setting(*, value: str = "", annotations: dict[str, str] | None = None) -
     """Harvester's setting rwx-network, by default as it is before anybody has touched it."""
     metadata: Json = {"name": "rwx-network", **({"annotations": annotations} if annotations else {})}
     setting = {"apiVersion": "harvesterhci.io/v1beta1", "kind": "Setting", "metadata": metadata}
-    return {**setting, "default": '{"share-storage-network":false}', **({"value": value} if value else {})}
+    applied = {"value": value, "status": {"conditions": [configured(applying=False)]}} if value else {}
+    return {**setting, "default": '{"share-storage-network":false}', **applied}
 
 
 def nad(plan: LabPlan, *, exclude: Sequence[str] = ()) -> Json:
