@@ -42,7 +42,7 @@ test-system:
 	@$(call need,$(DEBIAN_TEST))
 
 .PHONY: matrix
-matrix: venv system root ## every fault and every control of the lab, one line each: found, culprit, false findings, seconds (root, about an hour)
+matrix: venv system root ## every fault and every control of the lab, one line each: found, culprit, false findings, seconds (root, about two hours)
 	@$(BIN)/python tests/lab/matrix.py $(ONLY)
 
 .PHONY: check
