@@ -88,8 +88,11 @@ CASES: dict[str, Case] = {
     "node-off": _one(
         "node-off",
         Said(id="node-down", culprit=HERE, node=WHOLE, severity="warning", explained=False),
+        # With a threshold as short as here the silent agent may be missed before the node; a machine that never answers slows each round.
+        may=(Said(id="agent-missing", culprit=HERE), Said(id="peer-unreachable", culprit="*>{node}")),
         verdict="warning",
         hold_seconds=35.0,
+        check=_all_explained,
     ),
     "agent-killed": _one(
         "agent-killed",
@@ -97,7 +100,12 @@ CASES: dict[str, Case] = {
         verdict="warning",
     ),
     "holder-killed": _one(
-        "holder-killed", Said(id="agent-missing", node=WHOLE, severity="warning", explained=False), verdict="warning", check=_other_holder
+        "holder-killed",
+        Said(id="agent-missing", node=WHOLE, severity="warning", explained=False),
+        verdict="warning",
+        # Without a holder the others say it by themselves; who holds the Lease next counts from when it began to ask.
+        hold_seconds=45.0,
+        check=_other_holder,
     ),
     "holder-without-api": _one(
         "holder-without-api", Said(id="sources-stale", culprit="{holder}", node="{holder}"), verdict="warning", check=_holder_moved
